@@ -1,0 +1,1 @@
+"""loopkit runs produce, evaluate, revise loops of agents durably."""
