@@ -1,0 +1,1 @@
+"""The pure part: values in, values out. No clock, randomness, input or output, logging or async."""

@@ -1,0 +1,91 @@
+"""Plain JSON: what may be stored, checked before any transaction. No type tags, no objects, no surprises later.
+
+Refused: NaN and infinities, integers beyond the range of a 64-bit float, NUL and lone surrogates in text, keys that
+are not text, cycles, too deep nesting, too many bytes, and every type that JSON does not have.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from loopkit.errors import Fault
+
+MAX_DEPTH: Final = 64
+MAX_INPUTS_BYTES: Final = 1 << 20
+MAX_OUTPUT_BYTES: Final = 16 << 20
+
+_MAX_INTEGER_BITS: Final = 1024
+
+
+def dumps(value: Any) -> str:
+    """Give the JSON text of a checked value, keys in their given order, no blanks, text as it is."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def loads(text: str) -> Any:
+    """Read JSON text; a value that is not JSON is given back as the text itself."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def text_fault(text: str) -> str | None:
+    """Say what keeps ``text`` from being stored, or None."""
+    if text.isascii():
+        return "holds a NUL character" if "\0" in text else None
+    if "\0" in text:
+        return "holds a NUL character"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "holds a lone surrogate"
+    return None
+
+
+def faults(value: Any, *, max_bytes: int = MAX_OUTPUT_BYTES) -> list[Fault]:
+    """Find everything that keeps ``value`` from being stored as JSON; no fault means :func:`dumps` will work."""
+    found: list[Fault] = []
+    _walk(value, "", 0, found)
+    if not found and len(dumps(value).encode()) > max_bytes:
+        found.append(Fault("", f"is larger than {max_bytes} bytes"))
+    return found
+
+
+def _walk(value: Any, pointer: str, depth: int, found: list[Fault]) -> None:
+    if len(found) >= 100:
+        return
+    detail = _scalar_fault(value)
+    if detail is not None:
+        found.append(Fault(pointer, detail))
+    elif isinstance(value, Mapping | list | tuple):
+        if depth >= MAX_DEPTH:
+            found.append(Fault(pointer, f"is nested more than {MAX_DEPTH} deep"))
+        elif isinstance(value, Mapping):
+            _walk_mapping(value, pointer, depth, found)
+        else:
+            for index, item in enumerate(value):
+                _walk(item, f"{pointer}/{index}", depth + 1, found)
+
+
+def _walk_mapping(value: Mapping[Any, Any], pointer: str, depth: int, found: list[Fault]) -> None:
+    for key, item in value.items():
+        if not isinstance(key, str):
+            found.append(Fault(pointer, f"has a key that is not text: {type(key).__name__}"))
+        elif fault := text_fault(key):
+            found.append(Fault(pointer, f"has a key that {fault}"))
+        else:
+            _walk(item, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}", depth + 1, found)
+
+
+def _scalar_fault(value: Any) -> str | None:
+    if isinstance(value, str):
+        return text_fault(value)
+    if value is None or isinstance(value, bool | Mapping | list | tuple):
+        return None
+    if isinstance(value, int):
+        return "is an integer too large for a number" if value.bit_length() > _MAX_INTEGER_BITS else None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "is not a finite number"
+    return f"is a {type(value).__name__}, which JSON does not have"
