@@ -1,0 +1,1 @@
+"""Stores: implementations of :class:`loopkit.storage.Storage`."""

@@ -1,0 +1,1 @@
+"""One store in SQLAlchemy Core for SQLite, PostgreSQL and libSQL/Turso."""

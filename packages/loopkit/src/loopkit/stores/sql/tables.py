@@ -1,0 +1,153 @@
+"""The tables. The three ``workflow_`` tables are shared with other programs, so every column of loopkit's own is
+nullable or has a default of the database's; where one is null, another program wrote the row.
+
+On SQLite and libSQL a time is ISO-8601 TEXT and JSON is TEXT; on PostgreSQL they are ``timestamptz`` and ``json``.
+Times are compared as instants through :mod:`loopkit.stores.sql.instants` alone, never as text.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, Table, Text, UniqueConstraint, text
+from sqlalchemy.dialects import postgresql
+
+from loopkit.stores.sql.instants import Clock, Time
+
+metadata: Final = MetaData()
+
+Code = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+"""Text that is compared and sorted byte by byte on every database."""
+Json = Text().with_variant(postgresql.JSON(), "postgresql")
+Id = BigInteger().with_variant(Integer(), "sqlite")
+"""An id that the database draws."""
+
+
+def _time(name: str, **options: Any) -> "Column[Any]":
+    return Column(name, Time, **options)
+
+
+runs: Final = Table(
+    "workflow_runs",
+    metadata,
+    Column("id", Code, primary_key=True),
+    Column("agent_name", Code, nullable=False),
+    Column("cycle_id", Code, nullable=False),
+    Column("status", Code, nullable=False),
+    Column("current_stage", Code),
+    Column("current_attempt", Integer, nullable=False, server_default=text("1")),
+    Column("max_attempts", Integer, nullable=False),
+    Column("pass_threshold", Double, nullable=False),
+    Column("final_score", Double),
+    Column("error_message", Text),
+    Column("inputs", Json, nullable=False),
+    _time("claimed_at"),
+    Column("claimed_by", Text),
+    _time("heartbeat_at"),
+    _time("cancel_requested_at"),
+    _time("started_at"),
+    _time("completed_at"),
+    _time("created_at", nullable=False, server_default=Clock()),
+    Column("retry_of", Code),
+    # loopkit's own
+    Column("best_attempt", Integer),
+    Column("fencing_token", BigInteger, nullable=False, server_default=text("0")),
+    Column("lease_id", Text),
+    Column("lost_leases", Integer, nullable=False, server_default=text("0")),
+    Column("heartbeat_seconds", Double),
+    Column("definition", Text),
+    Column("event_seq", BigInteger, nullable=False, server_default=text("0")),
+    Column("last_write", Text),
+)
+
+events: Final = Table(
+    "workflow_events",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("run_id", Code, nullable=False),
+    Column("event_type", Code, nullable=False),
+    Column("stage", Code),
+    Column("attempt", Integer),
+    Column("message", Text),
+    Column("metadata", Json),
+    _time("created_at", nullable=False, server_default=Clock()),
+    Column("seq", BigInteger),
+    sqlite_autoincrement=True,
+)
+
+artifacts: Final = Table(
+    "workflow_artifacts",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("run_id", Code, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("artifact_type", Code, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    _time("created_at", nullable=False, server_default=Clock()),
+    Column("is_json", Boolean(create_constraint=False)),
+    Column("score", Double),
+    UniqueConstraint("run_id", "attempt", "artifact_type", name="workflow_artifacts_once"),
+    sqlite_autoincrement=True,
+)
+
+keys: Final = Table(
+    "loopkit_keys",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("run_id", Code, nullable=False),
+    _time("created_at", nullable=False, server_default=Clock()),
+)
+"""Idempotency keys: which request made which run."""
+
+days: Final = Table(
+    "loopkit_days",
+    metadata,
+    Column("day", Code, primary_key=True),
+    Column("last_number", BigInteger, nullable=False),
+)
+"""The highest cycle number that loopkit gave on a UTC date; its row is the lock under which numbers are given."""
+
+runners: Final = Table(
+    "loopkit_runners",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("agents", Json, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("busy", Integer, nullable=False),
+    Column("draining", Boolean(create_constraint=False), nullable=False),
+    Column("heartbeat_seconds", Double, nullable=False),
+    Column("gone", Boolean(create_constraint=False), nullable=False),
+    _time("started_at", nullable=False, server_default=Clock()),
+    _time("seen_at", nullable=False, server_default=Clock()),
+)
+"""What runners say of themselves. Information only."""
+
+schema: Final = Table(
+    "loopkit_schema",
+    metadata,
+    Column("only", Integer, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("writer_version", Integer, nullable=False),
+)
+"""One row: the schema's version, and the lowest version that may still write."""
+
+
+OWN_COLUMNS: Final = {
+    runs: frozenset(
+        {
+            "best_attempt",
+            "fencing_token",
+            "lease_id",
+            "lost_leases",
+            "heartbeat_seconds",
+            "definition",
+            "event_seq",
+            "last_write",
+        }
+    ),
+    events: frozenset({"seq"}),
+    artifacts: frozenset({"is_json", "score"}),
+}
+"""Columns that loopkit adds to the tables which other programs write to as well."""
