@@ -1,0 +1,173 @@
+"""Fixtures of all tests: a fresh empty database of each kind, and how skips are treated.
+
+A test that asks for ``postgres_url`` or ``libsql_url`` gets the marker of that name by itself. Programs of the
+system are asked for with ``tests.tools.require_tool``; lengths that can grow are in ``tests.settings``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.servers.libsql import Libsql, LibsqlError
+from tests.servers.postgres import Databases, Postgres, find_binaries
+from tests.servers.processes import Owner
+from tests.settings import is_long
+from tests.tools import MISSING, is_ci, skip_or_fail
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+SHARED = pytest.StashKey[Path]()
+OWNER = pytest.StashKey[Owner]()
+_SERVER_MARKERS = {"postgres_server": "postgres", "libsql_server": "libsql"}
+
+# This machine may be busy, so nothing here is timed; in CI the same examples are drawn every time.
+settings.register_profile(
+    "short", deadline=None, print_blob=True, derandomize=is_ci(), suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("long", settings.get_profile("short"), max_examples=2_000, derandomize=False)
+settings.load_profile("long" if is_long() else "short")
+
+
+# ---- servers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgres_server(pytestconfig: pytest.Config) -> Databases:
+    """A PostgreSQL server to make databases on: one for the whole test run, all workers together.
+
+    ``LOOPKIT_TEST_POSTGRES`` may name one, by the URL of a user who may create databases.
+    """
+    if named := os.environ.get("LOOPKIT_TEST_POSTGRES"):
+        return Databases(named)
+    try:
+        find_binaries()
+    except RuntimeError as error:
+        skip_or_fail(str(error))
+    shared = pytestconfig.stash[SHARED]
+    address = shared / "postgres"
+    with (shared / "postgres.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not address.exists():
+            server = Postgres(owner=shared / "owner")
+            server.start()
+            server.leave()  # its guard ends it when the main process of this test run does
+            address.write_text(f"{server.dsn()}\n{server.folder}")
+        return Databases(address.read_text().splitlines()[0])
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Databases) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database of this test's own."""
+    url = postgres_server.create()
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def libsql_server() -> Iterator[Libsql]:
+    """A real libSQL server of this worker's own. A test that harms it starts its own ``Libsql()`` instead."""
+    with Libsql() as server:
+        yield server
+
+
+@pytest.fixture
+def libsql_url(libsql_server: Libsql) -> str:
+    """The URL of a libSQL server that holds nothing when the test begins."""
+    try:
+        libsql_server.empty()
+    except (OSError, LibsqlError):  # the last test left it with a lock or worse
+        libsql_server.wipe()
+    return libsql_server.url
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of an SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'loopkit.db'}"
+
+
+# ---- the test run ------------------------------------------------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name in [name for name in os.environ if name.startswith("LOOPKIT_") and not name.startswith("LOOPKIT_TEST")]:
+        del os.environ[name]  # a developer's own settings must not reach what is tested
+    if (given := getattr(config, "workerinput", None)) is not None:
+        config.stash[SHARED] = Path(given["loopkit_shared"])
+    else:
+        config.stash[SHARED] = Path(tempfile.mkdtemp(prefix="loopkit-tests-"))
+        config.stash[OWNER] = Owner(config.stash[SHARED] / "owner")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """Tell each worker of pytest-xdist where the shared servers are written down."""
+    node.workerinput["loopkit_shared"] = str(node.config.stash[SHARED])  # type: ignore[attr-defined]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let go of the shared servers and wait until their guards have ended them."""
+    if (owner := config.stash.get(OWNER, None)) is None:
+        return
+    shared = config.stash[SHARED]
+    address = shared / "postgres"
+    folder = Path(address.read_text().splitlines()[1]) if address.exists() else None
+    owner.close()
+    deadline = time.monotonic() + 15
+    while folder is not None and folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    shutil.rmtree(shared, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by the servers that it uses."""
+    for item in items:
+        for fixture, marker in _SERVER_MARKERS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
+
+
+# ---- skips ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _without_skips_in_ci((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _without_skips_in_ci((yield))
+
+
+def _without_skips_in_ci(report: Report) -> Report:
+    """A skip would hide what was not tested, so in CI it is a failure; an expected failure is none."""
+    if is_ci() and report.outcome == "skipped" and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"nothing may be skipped in CI: {reason}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what to install for the tests that were skipped for want of it."""
+    remedies: dict[str, int] = {}
+    for report in terminalreporter.getreports("skipped"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if found := re.search(rf"{MISSING} (\S+) \((.+?)\)", reason):
+            remedy = f"{found[2]}  (for {found[1]})"
+            remedies[remedy] = remedies.get(remedy, 0) + 1
+    if remedies:
+        terminalreporter.section("tests skipped for want of a tool")
+        for remedy, tests in sorted(remedies.items()):
+            terminalreporter.line(f"{tests:4} tests: {remedy}")
