@@ -1,7 +1,11 @@
 """Ids made from what is given: numbers and dates in, text out. Randomness comes from an :class:`Ids`."""
 
+import hashlib
+import json
 from datetime import date
 from typing import Final, Protocol
+
+from loopkit.core.run import NewRun
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32 in lower case: sorts as text like the number it stands for."""
@@ -35,3 +39,9 @@ def cycle_number(text: str, day: date) -> int:
     if prefix != f"{day.isoformat()}-" or not number.isascii() or not number.isdigit() or len(number) > 15:
         return 0
     return int(number)
+
+
+def fingerprint(new: NewRun) -> str:
+    """Give a digest of what was asked: the same for the same request, whoever sent it."""
+    asked = [new.agent_name, new.inputs, new.max_attempts, new.pass_threshold, new.cycle_id, new.retry_of]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

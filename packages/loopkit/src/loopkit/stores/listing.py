@@ -1,0 +1,125 @@
+"""Lists and figures over runs as values: the readable reference of what the SQL queries give."""
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from loopkit.core.run import Run, RunStatus
+from loopkit.errors import UnusableOption
+from loopkit.storage import AgentStats, Order, RunPage, RunQuery
+
+NEWEST: Final = 1000
+"""How many of the newest matches a sort by score or duration looks at, and how many runs figures cover."""
+
+CURSOR_VERSION: Final = 1
+
+
+def page(runs: Iterable[Run], query: RunQuery) -> RunPage:
+    """Give the page of ``runs`` that ``query`` asks for."""
+    found = [run for run in runs if matches(run, query)]
+    found.sort(key=lambda run: (run.created_at, run.id), reverse=True)
+    if query.order in (Order.SCORE, Order.DURATION):
+        found = found[:NEWEST]
+    keyed = sorted(
+        ((key, run.id, run) for run in found if (key := sort_key(run, query.order)) is not None),
+        key=lambda item: item[:2],
+        reverse=query.order is not Order.CREATED_ASC,
+    )
+    if query.cursor is not None:
+        key, run_id = read_cursor(query.cursor, query.order)
+        ascending = query.order is Order.CREATED_ASC
+        keyed = [item for item in keyed if (item[:2] > (key, run_id) if ascending else item[:2] < (key, run_id))]
+    limit = clamp(query.limit)
+    shown = keyed[:limit]
+    more = len(keyed) > limit
+    return RunPage(
+        runs=tuple(run for _, _, run in shown),
+        next_cursor=make_cursor(query.order, shown[-1][0], shown[-1][1]) if more else None,
+    )
+
+
+def clamp(limit: int) -> int:
+    """Bring a page's length into 1..200."""
+    return min(max(limit, 1), 200)
+
+
+def matches(run: Run, query: RunQuery) -> bool:
+    """True when a run passes every filter of the query."""
+    return (
+        (not query.statuses or run.status in query.statuses)
+        and (not query.agent or run.agent_name == query.agent)
+        and (query.created_since is None or run.created_at >= query.created_since)
+        and (query.created_before is None or run.created_at < query.created_before)
+        and (not query.text or any(t.startswith(query.text) for t in (run.id, run.cycle_id, run.agent_name)))
+        and (not query.stalled or run.stalled)
+    )
+
+
+def sort_key(run: Run, order: Order) -> float | None:
+    """Give what the order sorts by: milliseconds for times and spans, the score itself; None leaves the run out."""
+    match order:
+        case Order.CREATED | Order.CREATED_ASC:
+            return _milliseconds(run.created_at)
+        case Order.COMPLETED:
+            return None if run.completed_at is None else _milliseconds(run.completed_at)
+        case Order.SCORE:
+            return run.final_score
+        case Order.DURATION:
+            if run.started_at is None or run.completed_at is None:
+                return None
+            return _milliseconds(run.completed_at) - _milliseconds(run.started_at)
+
+
+def _milliseconds(moment: Any) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def make_cursor(order: Order, key: float, run_id: str) -> str:
+    """Give an opaque cursor: what was sorted by, and the id, of the last run shown."""
+    document = json.dumps([CURSOR_VERSION, order.value, key, run_id])
+    return base64.urlsafe_b64encode(document.encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str, order: Order) -> tuple[float, str]:
+    """Read a cursor back.
+
+    Raises:
+        UnusableOption: it is no cursor, or one of another order or version.
+    """
+    try:
+        version, made_for, key, run_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (ValueError, TypeError):
+        raise UnusableOption("the cursor is not one that this list gave") from None
+    known = version == CURSOR_VERSION and isinstance(key, int | float) and isinstance(run_id, str)
+    if not known or isinstance(key, bool) or made_for != order.value:
+        raise UnusableOption("the cursor belongs to another order of the list")
+    return key, run_id
+
+
+def stats(runs: Sequence[Run]) -> list[AgentStats]:
+    """Give the figures of every agent in ``runs``, by name."""
+    return [
+        _stats(name, [run for run in runs if run.agent_name == name]) for name in sorted({r.agent_name for r in runs})
+    ]
+
+
+def _stats(agent: str, runs: list[Run]) -> AgentStats:
+    counts = Counter(run.status.value for run in runs)
+    counts["stalled"] = sum(run.stalled for run in runs)
+    ended = sorted((r for r in runs if r.completed_at), key=lambda r: (r.completed_at, r.id), reverse=True)[:NEWEST]
+    passed = [run for run in ended if run.status is RunStatus.PASSED]
+    scored = [run.final_score for run in ended if run.final_score is not None]
+    queued = [run.created_at for run in runs if run.status is RunStatus.QUEUED]
+    return AgentStats(
+        agent=agent,
+        counts={name: min(count, NEWEST) for name, count in counts.items() if count},
+        oldest_queued_at=min(queued, default=None),
+        ended=len(ended),
+        passed=len(passed),
+        mean_score=sum(scored) / len(scored) if scored else None,
+        last_score=scored[0] if scored else None,
+        mean_attempts=sum(run.current_attempt for run in ended) / len(ended) if ended else None,
+        passed_at_attempt=dict(sorted(Counter(run.current_attempt for run in passed).items())),
+    )
