@@ -59,7 +59,11 @@ def postgres_server(pytestconfig: pytest.Config) -> Databases:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not address.exists():
             server = Postgres(owner=shared / "owner")
-            server.start()
+            try:
+                server.start()
+            except BaseException:
+                server.close()
+                raise
             server.leave()  # its guard ends it when the main process of this test run does
             address.write_text(f"{server.dsn()}\n{server.folder}")
         return Databases(address.read_text().splitlines()[0])
