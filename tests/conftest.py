@@ -164,14 +164,15 @@ def _without_skips_in_ci(report: Report) -> Report:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what to install for the tests that were skipped for want of it."""
-    remedies: dict[str, int] = {}
+    """Name the tests that were skipped for want of a tool, and say what to install for them."""
+    remedies: dict[str, set[str]] = {}
     for report in terminalreporter.getreports("skipped"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if found := re.search(rf"{MISSING} (\S+) \((.+?)\)", reason):
-            remedy = f"{found[2]}  (for {found[1]})"
-            remedies[remedy] = remedies.get(remedy, 0) + 1
+            remedies.setdefault(f"{found[1]}: {found[2]}", set()).add(report.nodeid)
     if remedies:
         terminalreporter.section("tests skipped for want of a tool")
         for remedy, tests in sorted(remedies.items()):
-            terminalreporter.line(f"{tests:4} tests: {remedy}")
+            terminalreporter.line(remedy)
+            for test in sorted(tests):
+                terminalreporter.line(f"    {test}")

