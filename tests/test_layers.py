@@ -18,7 +18,7 @@ SOURCES = {
 }
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "clock"}),
+    frozenset({"errors", "clock", "eventloop"}),
     frozenset({"core"}),
     frozenset({"wire"}),
     frozenset({"storage", "agents"}),
