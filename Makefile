@@ -2,7 +2,7 @@
 # What is needed is installed into .venv on first use; PYTHON=... names the interpreter to use.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench docs lock clean
+.PHONY: help demo test check lint types layers format bench docs lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -23,10 +23,16 @@ test: $(READY) ## Run all tests on two workers (ARGS='-k name' for some of them)
 	@sh tools/system.sh
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-check: $(READY) ## Lint, formatting, types and the direction of imports
+check: lint types layers ## Lint, formatting, types and the direction of imports (-k: go on after a fault)
+
+lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(READY)
 	$(BIN)/mypy
+
+layers: $(READY)
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
 format: $(READY) ## Format the sources and repair what the linter can
