@@ -390,7 +390,7 @@ def resume(run: Run, artifacts: Iterable[Artifact]) -> Resumption:
     return Resumption(run=run, output=output, evaluation=evaluations.get(attempt - 1))
 
 
-def read_evaluation(artifact: Artifact) -> Evaluation:
+def read_evaluation(artifact: Artifact | NewArtifact) -> Evaluation:
     """Read an evaluation back from its artifact; one that another program spoiled counts as a score of 0."""
     value = plain.loads(artifact.content)
     if not isinstance(value, dict):

@@ -4,7 +4,8 @@ import base64
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from datetime import datetime
+from typing import Final
 
 from loopkit.core.run import Run, RunStatus
 from loopkit.errors import UnusableOption
@@ -72,7 +73,7 @@ def sort_key(run: Run, order: Order) -> float | None:
             return _milliseconds(run.completed_at) - _milliseconds(run.started_at)
 
 
-def _milliseconds(moment: Any) -> int:
+def _milliseconds(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 

@@ -1,0 +1,231 @@
+"""Running agents from Python: run one here to its end, queue many, wait for one."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+import anyio
+import attrs
+from anyio.lowlevel import current_token
+
+from loopkit.agents.agent import Agent
+from loopkit.clock import SystemClock
+from loopkit.core import machine, plain
+from loopkit.core.journal import Artifact, ArtifactType
+from loopkit.core.outcome import Evaluation
+from loopkit.core.run import NewRun, Run, RunStatus
+from loopkit.errors import Fault, InvalidInputs, LeaseLost, UnusableOption, UsageError
+from loopkit.eventloop import EventLoop
+from loopkit.runner.keeper import Interrupt, Keeper, KeeperThread
+from loopkit.runner.stopping import Stopping
+from loopkit.runner.work import Crew, Work
+from loopkit.runner.worker import HEARTBEAT, check_heartbeat, claimant
+from loopkit.storage import Held, Storage
+from loopkit.stores.memory import MemoryStore
+
+__all__ = ["Result", "new_run", "result_of", "run", "run_sync", "submit", "wait", "work"]
+
+WAIT_SECONDS: Final = (0.02, 1.0)
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """What a run came to. A failed or cancelled run is a result, not an exception."""
+
+    run: Run
+    output: Any = None
+    """The best attempt's output: text, or the mapping or list the stage gave; None where there is no best attempt."""
+    evaluation: Evaluation | None = None
+    """The best attempt's evaluation."""
+
+    @property
+    def status(self) -> RunStatus:
+        """How the run ended."""
+        return self.run.status
+
+
+def new_run(
+    agent: Agent,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    cycle_id: str | None = None,
+    max_attempts: int | None = None,
+    pass_threshold: float | None = None,
+    actor: str | None = None,
+    idempotency_key: str | None = None,
+) -> NewRun:
+    """Check what is asked of an agent and give it as a run that a store can queue.
+
+    Raises:
+        InvalidInputs: the inputs do not fit the agent's schema.
+        UnusableOption: ``max_attempts`` is below 1, ``pass_threshold`` outside 0..1, or ``cycle_id`` not usable text.
+    """
+    checked = agent.checked_inputs({} if inputs is None else inputs)
+    if cycle_id is not None and (not cycle_id or plain.text_fault(cycle_id) or len(cycle_id) > 200):
+        raise UnusableOption("the cycle id must be text of 1 to 200 characters")
+    try:
+        return NewRun(
+            agent_name=agent.name,
+            inputs=checked,
+            cycle_id=cycle_id,
+            max_attempts=agent.max_attempts if max_attempts is None else max_attempts,
+            pass_threshold=agent.pass_threshold if pass_threshold is None else pass_threshold,
+            actor=actor,
+            idempotency_key=idempotency_key,
+        )
+    except (TypeError, ValueError) as error:
+        raise UnusableOption(str(error)) from error
+
+
+async def run(
+    agent: Agent,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    store: Storage | None = None,
+    cycle_id: str | None = None,
+    max_attempts: int | None = None,
+    pass_threshold: float | None = None,
+    heartbeat: timedelta = HEARTBEAT,
+) -> Result:
+    """Make a run and work it here to its end; without a store it lives in memory.
+
+    When the caller is cancelled the run goes back to the queue of the store, its finished stages kept.
+
+    Raises:
+        InvalidInputs: the inputs do not fit the agent's schema; ``.faults`` has all that is wrong.
+        UnusableOption: a limit is out of its range.
+        LeaseLost: another runner took the run over, because this one was silent for too long.
+        StorageUnavailable: the store gave no answer.
+    """
+    new = new_run(agent, inputs, cycle_id=cycle_id, max_attempts=max_attempts, pass_threshold=pass_threshold)
+    storage = MemoryStore() if store is None else store
+    check_heartbeat(heartbeat, storage)
+    held = await storage.start(new, claimant(heartbeat), definition=agent.definition)
+    return await result_of(storage, await work(storage, agent, held, heartbeat=heartbeat))
+
+
+def run_sync(
+    agent: Agent,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    store: Storage | None = None,
+    cycle_id: str | None = None,
+    max_attempts: int | None = None,
+    pass_threshold: float | None = None,
+) -> Result:
+    """Do what :func:`run` does, from code that is not async.
+
+    Raises:
+        UsageError: an event loop runs in this thread; ``await loopkit.run(...)`` there.
+    """
+    try:
+        current_token()
+    except anyio.NoEventLoopError:
+        pass
+    else:
+        raise UsageError("run_sync cannot be called while an event loop runs; use: await loopkit.run(...)")
+    call = partial(
+        run,
+        agent,
+        inputs,
+        store=store,
+        cycle_id=cycle_id,
+        max_attempts=max_attempts,
+        pass_threshold=pass_threshold,
+    )
+    return anyio.run(call)
+
+
+async def submit(
+    store: Storage,
+    agent: Agent,
+    inputs: Sequence[Mapping[str, Any]],
+    *,
+    cycle_id: str | None = None,
+    max_attempts: int | None = None,
+    pass_threshold: float | None = None,
+) -> list[Run]:
+    """Queue a run for each of ``inputs``, all or none, in their order.
+
+    Raises:
+        InvalidInputs: some do not fit the agent's schema; nothing was queued.
+        UnusableOption: a limit is out of its range.
+    """
+    if isinstance(inputs, Mapping):
+        inputs = [inputs]
+    new: list[NewRun] = []
+    faults: list[Fault] = []
+    for number, one in enumerate(inputs, 1):
+        try:
+            made = new_run(agent, one, cycle_id=cycle_id, max_attempts=max_attempts, pass_threshold=pass_threshold)
+            new.append(made)
+        except InvalidInputs as error:
+            place = f" (inputs {number} of {len(inputs)})" if len(inputs) > 1 else ""
+            faults += [Fault(fault.pointer, fault.detail + place) for fault in error.faults]
+    if faults:
+        raise InvalidInputs(faults)
+    return await store.submit(new)
+
+
+async def wait(store: Storage, run_id: str) -> Result:
+    """Wait until a run has ended, wherever it is worked, and give its result.
+
+    Raises:
+        RunNotFound: there is no such run.
+    """
+    pause = WAIT_SECONDS[0]
+    while not (seen := await store.get_run(run_id)).ended:
+        await anyio.sleep(pause)
+        pause = min(pause * 1.5, WAIT_SECONDS[1])
+    return await result_of(store, seen)
+
+
+async def work(
+    store: Storage,
+    agent: Agent,
+    held: Held,
+    *,
+    heartbeat: timedelta = HEARTBEAT,
+    stopping: Stopping | None = None,
+) -> Run:
+    """Work one held run to its end, or to its release when a stop is asked for, and give it as it was left.
+
+    Raises:
+        LeaseLost: another runner took it over.
+    """
+    clock = SystemClock()
+    keeper = Keeper(store, clock, heartbeat=heartbeat)
+    stopping = stopping or Stopping()
+    async with anyio.create_task_group() as tasks:
+        crew = Crew(storage=store, keeper=keeper, clock=clock, loop=EventLoop(), tasks=tasks, stopping=stopping)
+        one = Work(crew, agent, held, since=clock.monotonic())
+        unlisten = stopping.listen(lambda: one.interrupt(Interrupt.END) if stopping.ending else None)
+        try:
+            with KeeperThread(keeper):
+                await one.work()
+        finally:
+            unlisten()
+        tasks.cancel_scope.cancel()
+    if one.lost:
+        raise LeaseLost(held.run.id)
+    return one.run
+
+
+async def result_of(store: Storage, ended: Run) -> Result:
+    """Give the result of a run: its best attempt's output and evaluation."""
+    if ended.best_attempt is None:
+        return Result(run=ended)
+    kept = {a.artifact_type: a for a in await store.list_artifacts(ended.id) if a.attempt == ended.best_attempt}
+    judged = kept.get(ArtifactType.EVALUATION)
+    return Result(
+        run=ended,
+        output=_read(kept.get(ArtifactType.OUTPUT)),
+        evaluation=machine.read_evaluation(judged) if judged else None,
+    )
+
+
+def _read(output: Artifact | None) -> Any:
+    if output is None:
+        return None
+    return plain.loads(output.content) if output.is_json else output.content
