@@ -119,7 +119,7 @@ def _is_called_on_a_type(node: ast.Attribute) -> bool:
 
 @pytest.mark.parametrize("statement", ["import loopkit", "import loopkit_cli.main"])
 def test_import_is_light(statement: str) -> None:
-    """Importing the library, or the command line as ``--help`` does, loads no database, no schema library and no YAML: they come with the call that needs them."""
+    """No database, schema library or YAML is loaded before the call that needs it; ``--help`` needs none."""
     assert loaded_by(statement).isdisjoint(HEAVY)
 
 
