@@ -44,6 +44,12 @@ def parse_instant(text: str) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def fields(cls: type) -> list["attrs.Attribute[Any]"]:
+    """Give the fields of an attrs class that are on the wire, in order; their names there are :func:`camel`'s."""
+    kept_inside = _KEPT_INSIDE.get(cls, frozenset())
+    return [field for field in attrs.fields(cls) if field.name not in kept_inside]
+
+
 def _is_enum(cls: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, Enum)
 

@@ -1,0 +1,76 @@
+"""The runners over HTTP: who lives, what each holds, and what waits."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Literal
+
+from starlette.responses import Response
+
+from loopkit.core.run import Run
+from loopkit.storage import AgentStats, RunnerInfo
+from loopkit_web.context import Call
+from loopkit_web.replies import Backlog, Runner, RunnerList, json_reply
+
+__all__ = ["get_runners", "runner_list", "state"]
+
+
+async def get_runners(call: Call) -> Response:
+    """``GET /api/runners``: the runners seen within a day, and the backlog of each agent."""
+    return json_reply(call, await runner_list(call))
+
+
+async def runner_list(call: Call) -> RunnerList:
+    """Give the runners and the backlog; none where the store keeps no such figures."""
+    if call.fleet is None:
+        return RunnerList(runners=(), backlog=())
+    held = _by_holder(await call.fleet.holdings())
+    stalled_after = call.store.stalled_after
+    runners = [_runner(info, held, stalled_after) for info in await call.fleet.runners()]
+    return RunnerList(runners=runners, backlog=[_backlog(stats) for stats in await call.fleet.stats()])
+
+
+def state(info: RunnerInfo, stalled_after: timedelta) -> Literal["live", "late", "lost", "draining", "gone"]:
+    """Tell from a runner's last sign of life how it is."""
+    if info.gone:
+        return "gone"
+    age = info.age or timedelta()
+    if age > stalled_after:
+        return "lost"
+    if age > 2 * info.heartbeat:
+        return "late"
+    return "draining" if info.draining else "live"
+
+
+def _runner(info: RunnerInfo, held: Mapping[str, list[str]], stalled_after: timedelta) -> Runner:
+    return Runner(
+        id=info.id,
+        name=info.name,
+        version=info.version,
+        state=state(info, stalled_after),
+        agents=info.agents,
+        slots=info.slots,
+        busy=info.busy,
+        started_at=info.started_at,
+        seen_at=info.seen_at,
+        age_seconds=info.age.total_seconds() if info.age is not None else None,
+        heartbeat_seconds=info.heartbeat.total_seconds(),
+        runs=held.get(info.name, []),
+    )
+
+
+def _by_holder(runs: Iterable[Run]) -> Mapping[str, list[str]]:
+    """Give the ids of runs by their holder's ``host:pid``, which every claim's ``claimed_by`` begins with."""
+    held: defaultdict[str, list[str]] = defaultdict(list)
+    for run in runs:
+        held[(run.claimed_by or "").rpartition(":")[0]].append(run.id)
+    return held
+
+
+def _backlog(stats: AgentStats) -> Backlog:
+    return Backlog(
+        agent=stats.agent,
+        queued=stats.counts.get("queued", 0),
+        stalled=stats.counts.get("stalled", 0),
+        oldest_queued_at=stats.oldest_queued_at,
+    )
