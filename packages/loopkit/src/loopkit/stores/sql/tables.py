@@ -7,16 +7,43 @@ Times are compared as instants through :mod:`loopkit.stores.sql.instants` alone,
 
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, Table, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    literal_column,
+    text,
+)
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import UserDefinedType
 
-from loopkit.stores.sql.instants import Clock, Time
+from loopkit.stores.sql.cycles import CycleDay, CycleNumber
+from loopkit.stores.sql.instants import Clock, Instant, Time
 
 metadata: Final = MetaData()
 
 Code = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 """Text that is compared and sorted byte by byte on every database."""
-Json = Text().with_variant(postgresql.JSON(), "postgresql")
+
+
+class _JsonText(UserDefinedType[Any]):
+    """PostgreSQL's ``json``, written as the text that was made of a value before, read as psycopg reads it."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **options: Any) -> str:
+        return "JSON"
+
+
+Json = Text().with_variant(_JsonText(), "postgresql")
+"""Written as JSON text on every database; :mod:`loopkit.stores.sql.rows` reads it."""
 Id = BigInteger().with_variant(Integer(), "sqlite")
 """An id that the database draws."""
 
@@ -56,6 +83,8 @@ runs: Final = Table(
     Column("definition", Text),
     Column("event_seq", BigInteger, nullable=False, server_default=text("0")),
     Column("last_write", Text),
+    # A boundary changes no indexed column, so with room in the page PostgreSQL updates the row in place (HOT).
+    postgresql_with={"fillfactor": 70},
 )
 
 events: Final = Table(
@@ -85,7 +114,6 @@ artifacts: Final = Table(
     _time("created_at", nullable=False, server_default=Clock()),
     Column("is_json", Boolean(create_constraint=False)),
     Column("score", Double),
-    UniqueConstraint("run_id", "attempt", "artifact_type", name="workflow_artifacts_once"),
     sqlite_autoincrement=True,
 )
 
@@ -133,6 +161,51 @@ schema: Final = Table(
 )
 """One row: the schema's version, and the lowest version that may still write."""
 
+# --- Conditions that a partial index serves. Their values are literal, since a parameter would hide the index. -------
+
+queued: Final = runs.c.status == literal_column("'queued'")
+running: Final = runs.c.status == literal_column("'running'")
+claimable: Final = and_(queued, runs.c.claimed_at.is_(None), runs.c.cancel_requested_at.is_(None))
+"""Queued, and nobody claimed it or asked for its end."""
+cancel_asked: Final = and_(
+    runs.c.status.in_([literal_column("'queued'"), literal_column("'running'")]), runs.c.cancel_requested_at.isnot(None)
+)
+"""Not ended, and a cancel request stands in the row."""
+
+
+def _partial(name: str, *columns: Any, where: Any) -> Index:
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
+INDEXES: Final = (
+    _partial("loopkit_runs_claim", runs.c.agent_name, Instant(runs.c.created_at), runs.c.id, where=claimable),
+    # Without heartbeat_at: a boundary moves it, and an index of it would make every boundary a full update.
+    _partial("loopkit_runs_running", runs.c.agent_name, runs.c.id, where=running),
+    _partial("loopkit_runs_cancel", runs.c.id, where=cancel_asked),
+    # The lists: one branch a status, merged, so that any filter by status and agent reads only what it shows.
+    Index("loopkit_runs_created", runs.c.status, Instant(runs.c.created_at), runs.c.id),
+    Index("loopkit_runs_agent_created", runs.c.agent_name, runs.c.status, Instant(runs.c.created_at), runs.c.id),
+    _partial(
+        "loopkit_runs_completed",
+        runs.c.status,
+        Instant(runs.c.completed_at),
+        runs.c.id,
+        where=runs.c.completed_at.isnot(None),
+    ),
+    _partial(
+        "loopkit_runs_agent_completed",
+        runs.c.agent_name,
+        runs.c.status,
+        Instant(runs.c.completed_at),
+        runs.c.id,
+        where=runs.c.completed_at.isnot(None),
+    ),
+    Index("loopkit_runs_cycle", runs.c.cycle_id),
+    Index("loopkit_runs_cycle_number", CycleDay(runs.c.cycle_id), CycleNumber(runs.c.cycle_id)),
+    Index("loopkit_events_run", events.c.run_id, events.c.id),
+    Index("workflow_artifacts_once", artifacts.c.run_id, artifacts.c.attempt, artifacts.c.artifact_type, unique=True),
+    Index("loopkit_keys_run", keys.c.run_id),
+)
 
 OWN_COLUMNS: Final = {
     runs: frozenset(
