@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loopkit.agents import Agent, StageContext, load_agents
+    from loopkit.calls import Result, new_run, run, run_sync, submit, wait
     from loopkit.core.journal import Artifact, ArtifactType, EventType, RunEvent
     from loopkit.core.outcome import Evaluation
     from loopkit.core.run import NewRun, Run, RunStatus, Stage
@@ -39,12 +40,13 @@ if TYPE_CHECKING:
         UnusableOption,
         UsageError,
     )
-    from loopkit.runner import Result, Runner, Stopping, run, run_sync, submit, wait
+    from loopkit.runner import Runner, Stopping
     from loopkit.stores import open_store
     from loopkit.stores.memory import MemoryStore
 
 _HOMES = {
     "loopkit.agents": ("Agent", "StageContext", "load_agents"),
+    "loopkit.calls": ("Result", "new_run", "run", "run_sync", "submit", "wait"),
     "loopkit.core.journal": ("Artifact", "ArtifactType", "EventType", "RunEvent"),
     "loopkit.core.outcome": ("Evaluation",),
     "loopkit.core.run": ("NewRun", "Run", "RunStatus", "Stage"),
@@ -75,7 +77,7 @@ _HOMES = {
         "UnusableOption",
         "UsageError",
     ),
-    "loopkit.runner": ("Result", "Runner", "Stopping", "run", "run_sync", "submit", "wait"),
+    "loopkit.runner": ("Runner", "Stopping"),
     "loopkit.stores": ("open_store",),
     "loopkit.stores.memory": ("MemoryStore",),
 }
@@ -123,6 +125,7 @@ __all__ = [
     "UnusableOption",
     "UsageError",
     "load_agents",
+    "new_run",
     "open_store",
     "run",
     "run_sync",

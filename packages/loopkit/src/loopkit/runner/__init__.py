@@ -1,22 +1,8 @@
 """Working runs: one held run to its end, or many at once."""
 
-from loopkit.runner.calls import Result, new_run, result_of, run, run_sync, submit, wait, work
+from loopkit.runner.keeper import HEARTBEAT, check_heartbeat, claimant
 from loopkit.runner.stopping import Stopping
-from loopkit.runner.worker import HEARTBEAT, Runner, RunnerStatus, check_heartbeat, claimant
+from loopkit.runner.work import work
+from loopkit.runner.worker import Runner, RunnerStatus
 
-__all__ = [
-    "HEARTBEAT",
-    "Result",
-    "Runner",
-    "RunnerStatus",
-    "Stopping",
-    "check_heartbeat",
-    "claimant",
-    "new_run",
-    "result_of",
-    "run",
-    "run_sync",
-    "submit",
-    "wait",
-    "work",
-]
+__all__ = ["HEARTBEAT", "Runner", "RunnerStatus", "Stopping", "check_heartbeat", "claimant", "work"]

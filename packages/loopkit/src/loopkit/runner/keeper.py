@@ -5,6 +5,8 @@ its own, so that a stage that blocks the runner's event loop cannot lose a lease
 """
 
 import logging
+import os
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -16,19 +18,40 @@ import anyio
 import attrs
 
 from loopkit.clock import Clock
-from loopkit.core.lease import Beat, Lease
-from loopkit.errors import StorageError
+from loopkit.core.lease import Beat, Claimant, Lease
+from loopkit.errors import StorageError, UnusableOption
 from loopkit.storage import Storage
 
-__all__ = ["Holding", "Interrupt", "Keeper", "KeeperThread", "Keeping"]
+__all__ = ["HEARTBEAT", "Holding", "Interrupt", "Keeper", "KeeperThread", "Keeping", "check_heartbeat", "claimant"]
 
 logger = logging.getLogger("loopkit.runner")
+
+HEARTBEAT: Final = timedelta(seconds=30)
+"""How often a lease is renewed, unless a runner is told otherwise."""
 
 LOOK_SECONDS: Final = 1.0
 """How often held runs are looked at for cancel requests and lost leases."""
 
 SAFETY: Final = 0.9
 """Part of the stall time after which a holder that could not renew takes its lease for lost."""
+
+
+def claimant(heartbeat: timedelta = HEARTBEAT) -> Claimant:
+    """Give this process as one who claims runs: ``host:pid``."""
+    return Claimant(name=f"{socket.gethostname()}:{os.getpid()}", heartbeat=heartbeat)
+
+
+def check_heartbeat(heartbeat: timedelta, store: Storage) -> None:
+    """Refuse a heartbeat that leaves no room for a late one.
+
+    Raises:
+        UnusableOption: the store's ``stalled_after`` is less than twice the heartbeat.
+    """
+    if heartbeat <= timedelta(0) or store.stalled_after < 2 * heartbeat:
+        raise UnusableOption(
+            f"the stall time ({store.stalled_after.total_seconds():g} s) must be at least twice "
+            f"the heartbeat ({heartbeat.total_seconds():g} s)"
+        )
 
 
 class Interrupt(Enum):

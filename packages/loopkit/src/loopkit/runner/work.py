@@ -16,19 +16,19 @@ from anyio.abc import TaskGroup
 
 from loopkit.agents.agent import Agent, StageContext
 from loopkit.agents.calling import call
-from loopkit.clock import Clock
+from loopkit.clock import Clock, SystemClock
 from loopkit.core import machine, plain
 from loopkit.core.journal import Artifact, ArtifactType, Change, EventType, NewArtifact, NewEvent
 from loopkit.core.outcome import Errored, Evaluation, Outcome
-from loopkit.core.run import RunStatus, Stage
+from loopkit.core.run import Run, RunStatus, Stage
 from loopkit.errors import InvalidInputs, LeaseLost, StorageUnavailable
 from loopkit.eventloop import EventLoop
-from loopkit.runner.keeper import Holding, Interrupt, Keeper
+from loopkit.runner.keeper import HEARTBEAT, Holding, Interrupt, Keeper, KeeperThread
 from loopkit.runner.logs import Logs
 from loopkit.runner.stopping import Stopping
 from loopkit.storage import Held, Storage
 
-__all__ = ["Crew", "Work"]
+__all__ = ["Crew", "Work", "work"]
 
 logger = logging.getLogger("loopkit.runner")
 
@@ -266,6 +266,37 @@ class Work:
                 limit,
                 held.previous_heartbeat,
             )
+
+
+async def work(
+    store: Storage,
+    agent: Agent,
+    held: Held,
+    *,
+    heartbeat: timedelta = HEARTBEAT,
+    stopping: Stopping | None = None,
+) -> Run:
+    """Work one held run to its end, or to its release when a stop is asked for, and give it as it was left.
+
+    Raises:
+        LeaseLost: another runner took it over.
+    """
+    clock = SystemClock()
+    keeper = Keeper(store, clock, heartbeat=heartbeat)
+    stopping = stopping or Stopping()
+    async with anyio.create_task_group() as tasks:
+        crew = Crew(storage=store, keeper=keeper, clock=clock, loop=EventLoop(), tasks=tasks, stopping=stopping)
+        one = Work(crew, agent, held, since=clock.monotonic())
+        unlisten = stopping.listen(lambda: one.interrupt(Interrupt.END) if stopping.ending else None)
+        try:
+            with KeeperThread(keeper):
+                await one.work()
+        finally:
+            unlisten()
+        tasks.cancel_scope.cancel()
+    if one.lost:
+        raise LeaseLost(held.run.id)
+    return one.run
 
 
 def _read_output(artifact: Artifact | NewArtifact) -> Any:

@@ -1,9 +1,7 @@
 """The runner: claims runs and works many at once, until it is told to stop or nothing is left to claim."""
 
 import logging
-import os
 import random
-import socket
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -15,20 +13,18 @@ from anyio.abc import TaskGroup
 
 from loopkit.agents.agent import Agent
 from loopkit.clock import Clock, SystemClock, SystemIds
-from loopkit.core.lease import Claimant
 from loopkit.core.run import RunStatus
 from loopkit.errors import StorageUnavailable, UnusableOption
 from loopkit.eventloop import EventLoop
-from loopkit.runner.keeper import Interrupt, Keeper, KeeperThread
+from loopkit.runner.keeper import HEARTBEAT, Interrupt, Keeper, KeeperThread, check_heartbeat, claimant
 from loopkit.runner.stopping import Stopping
 from loopkit.runner.work import Crew, Work
 from loopkit.storage import Fleet, Held, RunnerInfo, Storage, Wakeups
 
-__all__ = ["HEARTBEAT", "Runner", "RunnerStatus", "claimant"]
+__all__ = ["Runner", "RunnerStatus"]
 
 logger = logging.getLogger("loopkit.runner")
 
-HEARTBEAT: Final = timedelta(seconds=30)
 POLL_SECONDS: Final = 1.0
 """How long an idle runner waits before it looks for work again, hint or not."""
 
@@ -47,11 +43,6 @@ class RunnerStatus:
     cancelled: int = 0
     released: int = 0
     lost: int = 0
-
-
-def claimant(heartbeat: timedelta = HEARTBEAT) -> Claimant:
-    """Give this process as one who claims runs: ``host:pid``."""
-    return Claimant(name=f"{socket.gethostname()}:{os.getpid()}", heartbeat=heartbeat)
 
 
 class Runner:
@@ -253,19 +244,6 @@ class Runner:
             await self._storage.announce(info)
         except StorageUnavailable as error:
             logger.warning("could not announce this runner: %s", error)
-
-
-def check_heartbeat(heartbeat: timedelta, store: Storage) -> None:
-    """Refuse a heartbeat that leaves no room for a late one.
-
-    Raises:
-        UnusableOption: the store's ``stalled_after`` is less than twice the heartbeat.
-    """
-    if heartbeat <= timedelta(0) or store.stalled_after < 2 * heartbeat:
-        raise UnusableOption(
-            f"the stall time ({store.stalled_after.total_seconds():g} s) must be at least twice "
-            f"the heartbeat ({heartbeat.total_seconds():g} s)"
-        )
 
 
 def own_version() -> str:

@@ -10,21 +10,16 @@ import attrs
 from anyio.lowlevel import current_token
 
 from loopkit.agents.agent import Agent
-from loopkit.clock import SystemClock
 from loopkit.core import machine, plain
 from loopkit.core.journal import Artifact, ArtifactType
 from loopkit.core.outcome import Evaluation
 from loopkit.core.run import NewRun, Run, RunStatus
-from loopkit.errors import Fault, InvalidInputs, LeaseLost, UnusableOption, UsageError
-from loopkit.eventloop import EventLoop
-from loopkit.runner.keeper import Interrupt, Keeper, KeeperThread
-from loopkit.runner.stopping import Stopping
-from loopkit.runner.work import Crew, Work
-from loopkit.runner.worker import HEARTBEAT, check_heartbeat, claimant
-from loopkit.storage import Held, Storage
+from loopkit.errors import Fault, InvalidInputs, UnusableOption, UsageError
+from loopkit.runner import HEARTBEAT, check_heartbeat, claimant, work
+from loopkit.storage import Storage
 from loopkit.stores.memory import MemoryStore
 
-__all__ = ["Result", "new_run", "result_of", "run", "run_sync", "submit", "wait", "work"]
+__all__ = ["Result", "new_run", "result_of", "run", "run_sync", "submit", "wait"]
 
 WAIT_SECONDS: Final = (0.02, 1.0)
 
@@ -179,37 +174,6 @@ async def wait(store: Storage, run_id: str) -> Result:
         await anyio.sleep(pause)
         pause = min(pause * 1.5, WAIT_SECONDS[1])
     return await result_of(store, seen)
-
-
-async def work(
-    store: Storage,
-    agent: Agent,
-    held: Held,
-    *,
-    heartbeat: timedelta = HEARTBEAT,
-    stopping: Stopping | None = None,
-) -> Run:
-    """Work one held run to its end, or to its release when a stop is asked for, and give it as it was left.
-
-    Raises:
-        LeaseLost: another runner took it over.
-    """
-    clock = SystemClock()
-    keeper = Keeper(store, clock, heartbeat=heartbeat)
-    stopping = stopping or Stopping()
-    async with anyio.create_task_group() as tasks:
-        crew = Crew(storage=store, keeper=keeper, clock=clock, loop=EventLoop(), tasks=tasks, stopping=stopping)
-        one = Work(crew, agent, held, since=clock.monotonic())
-        unlisten = stopping.listen(lambda: one.interrupt(Interrupt.END) if stopping.ending else None)
-        try:
-            with KeeperThread(keeper):
-                await one.work()
-        finally:
-            unlisten()
-        tasks.cancel_scope.cancel()
-    if one.lost:
-        raise LeaseLost(held.run.id)
-    return one.run
 
 
 async def result_of(store: Storage, ended: Run) -> Result:

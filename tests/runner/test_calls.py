@@ -1,0 +1,121 @@
+"""Running agents from Python: loopkit.run, run_sync, submit, wait."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+import loopkit
+from loopkit import MemoryStore, RunStatus
+from tests.runner.loops import agent
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_run_is_worked_to_its_end_and_gives_the_best_attempt() -> None:
+    """The result holds the attempt that passed, and the run as it was stored."""
+    async with MemoryStore() as store:
+        result = await loopkit.run(agent(), {"topic": "cats"}, store=store, cycle_id="mine")
+        assert result.status is RunStatus.PASSED
+        assert (result.output, result.evaluation and result.evaluation.score) == ("draft 2", 0.9)
+        assert result.run == await store.get_run(result.run.id)
+        assert (result.run.cycle_id, result.run.best_attempt, result.run.lease_id) == ("mine", 2, None)
+
+
+async def test_a_failed_run_is_a_result_and_gives_its_best_attempt() -> None:
+    """Scores 0.6, 0.9, 0.7 below the threshold end failed and return attempt 2."""
+    scores = {1: 0.6, 2: 0.9, 3: 0.7}
+    result = await loopkit.run(agent(evaluate=lambda context: scores[context.attempt], pass_threshold=0.95))
+    assert (result.status, result.run.final_score, result.run.best_attempt) == (RunStatus.FAILED, 0.9, 2)
+    assert result.output == "draft 2"
+    assert result.run.error_message is None
+
+
+async def test_a_run_without_a_score_has_no_output() -> None:
+    """Where no attempt was judged there is no best one."""
+
+    def broken(context: loopkit.StageContext) -> float:
+        raise RuntimeError("no judge")
+
+    result = await loopkit.run(agent(evaluate=broken))
+    assert (result.status, result.output, result.evaluation) == (RunStatus.FAILED, None, None)
+    assert "no judge" in str(result.run.error_message)
+
+
+async def test_json_outputs_come_back_as_values() -> None:
+    """A mapping that a stage gave is a mapping for the next stage and in the result."""
+    seen = []
+
+    def judge(context: loopkit.StageContext) -> float:
+        seen.append(context.output)
+        return 1.0
+
+    result = await loopkit.run(agent(produce=lambda context: {"a": [1, "ü"]}, evaluate=judge))
+    assert seen == [{"a": [1, "ü"]}]
+    assert result.output == {"a": [1, "ü"]}
+
+
+async def test_limits_out_of_range_are_refused_before_anything_is_stored() -> None:
+    """A bad limit or cycle id is a usage error, and no run is made."""
+    async with MemoryStore() as store:
+        for bad in ({"max_attempts": 0}, {"pass_threshold": 1.5}, {"cycle_id": ""}, {"cycle_id": "a\0b"}):
+            with pytest.raises(loopkit.UnusableOption):
+                await loopkit.run(agent(), store=store, **bad)  # type: ignore[arg-type]
+        assert await store.claim(loopkit.runner.claimant(), {"writer": "d"}) == []
+
+
+async def test_invalid_inputs_name_every_fault_and_queue_nothing() -> None:
+    """One bad item of a batch queues none of it."""
+    picky = agent(inputs={"type": "object", "required": ["a", "b"], "properties": {"a": {"type": "string"}}})
+    async with MemoryStore() as store:
+        with pytest.raises(loopkit.InvalidInputs) as caught:
+            await loopkit.submit(store, picky, [{"a": "x", "b": 1}, {"a": 1}])
+        assert {fault.pointer for fault in caught.value.faults} == {"/a", "/b"}
+        assert all("inputs 2 of 2" in fault.detail for fault in caught.value.faults)
+        assert (await store.list_runs(loopkit.storage.RunQuery())).runs == ()
+
+
+async def test_submitted_runs_keep_their_order_and_wait_gives_their_results() -> None:
+    """Runs are queued in the order given; wait ends with the run."""
+    async with MemoryStore() as store:
+        runs = await loopkit.submit(store, agent(), [{"n": n} for n in range(5)])
+        assert [run.inputs["n"] for run in runs] == list(range(5))
+        assert [run.id for run in runs] == sorted(run.id for run in runs)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(loopkit.Runner(store, [agent()]).drain)
+            results = [await loopkit.wait(store, run.id) for run in runs]
+        assert all(result.status is RunStatus.PASSED for result in results)
+
+
+async def test_waiting_for_a_run_that_is_not_there_is_an_error() -> None:
+    """wait does not wait for ever for an unknown id."""
+    with pytest.raises(loopkit.RunNotFound):
+        await loopkit.wait(MemoryStore(), "run_none")
+
+
+async def test_run_sync_inside_an_event_loop_is_a_clear_error() -> None:
+    """It says what to call instead of blocking the loop."""
+    with pytest.raises(loopkit.UsageError, match=r"await loopkit\.run"):
+        loopkit.run_sync(agent())
+
+
+async def test_a_cancelled_caller_gives_the_run_back() -> None:
+    """When the caller goes, the run is queued again with nothing claimed."""
+    started = anyio.Event()
+
+    async def hang(context: loopkit.StageContext) -> str:
+        started.set()
+        await anyio.sleep_forever()
+        return ""
+
+    async with MemoryStore() as store:
+        async with anyio.create_task_group() as tasks:
+
+            async def call() -> None:
+                await loopkit.run(agent(produce=hang), store=store)
+
+            tasks.start_soon(call)
+            await started.wait()
+            tasks.cancel_scope.cancel()
+        [run] = (await store.list_runs(loopkit.storage.RunQuery())).runs
+        assert (run.status, run.claimed_at, run.lease_id) == (RunStatus.QUEUED, None, None)
