@@ -84,7 +84,7 @@ def _postgresql(state: str | None, operational: bool, *, lost: bool) -> Trouble:
         return Trouble.FULL
     if state is not None and state.startswith("XX00"):
         return Trouble.DAMAGED if state in ("XX001", "XX002") else Trouble.UNKNOWN
-    gone = state is not None and (state.startswith("08") or state.startswith("57P"))
+    gone = state is not None and state.startswith(("08", "57P"))
     return Trouble.UNKNOWN if gone or lost or (state is None and operational) else Trouble.OTHER
 
 
