@@ -5,8 +5,6 @@ its own, so that a stage that blocks the runner's event loop cannot lose a lease
 """
 
 import logging
-import os
-import socket
 import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -18,11 +16,11 @@ import anyio
 import attrs
 
 from loopkit.clock import Clock
-from loopkit.core.lease import Beat, Claimant, Lease
+from loopkit.core.lease import Beat, Lease
 from loopkit.errors import StorageError, UnusableOption
 from loopkit.storage import Storage
 
-__all__ = ["HEARTBEAT", "Holding", "Interrupt", "Keeper", "KeeperThread", "Keeping", "check_heartbeat", "claimant"]
+__all__ = ["HEARTBEAT", "Holding", "Interrupt", "Keeper", "KeeperThread", "Keeping", "check_heartbeat"]
 
 logger = logging.getLogger("loopkit.runner")
 
@@ -34,11 +32,6 @@ LOOK_SECONDS: Final = 1.0
 
 SAFETY: Final = 0.9
 """Part of the stall time after which a holder that could not renew takes its lease for lost."""
-
-
-def claimant(heartbeat: timedelta = HEARTBEAT) -> Claimant:
-    """Give this process as one who claims runs: ``host:pid``."""
-    return Claimant(name=f"{socket.gethostname()}:{os.getpid()}", heartbeat=heartbeat)
 
 
 def check_heartbeat(heartbeat: timedelta, store: Storage) -> None:

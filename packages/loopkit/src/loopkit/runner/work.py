@@ -16,14 +16,15 @@ from anyio.abc import TaskGroup
 
 from loopkit.agents.agent import Agent, StageContext
 from loopkit.agents.calling import call
-from loopkit.clock import Clock, SystemClock
+from loopkit.clock import Clock
 from loopkit.core import machine, plain
 from loopkit.core.journal import Artifact, ArtifactType, Change, EventType, NewArtifact, NewEvent
 from loopkit.core.outcome import Errored, Evaluation, Outcome
 from loopkit.core.run import Run, RunStatus, Stage
 from loopkit.errors import InvalidInputs, LeaseLost, StorageUnavailable
 from loopkit.eventloop import EventLoop
-from loopkit.runner.keeper import HEARTBEAT, Holding, Interrupt, Keeper, KeeperThread
+from loopkit.runner.environment import Environment
+from loopkit.runner.keeper import HEARTBEAT, Holding, Interrupt, Keeper
 from loopkit.runner.logs import Logs
 from loopkit.runner.stopping import Stopping
 from loopkit.storage import Held, Storage
@@ -275,13 +276,15 @@ async def work(
     *,
     heartbeat: timedelta = HEARTBEAT,
     stopping: Stopping | None = None,
+    environment: Environment | None = None,
 ) -> Run:
     """Work one held run to its end, or to its release when a stop is asked for, and give it as it was left.
 
     Raises:
         LeaseLost: another runner took it over.
     """
-    clock = SystemClock()
+    environment = environment or Environment()
+    clock = environment.clock
     keeper = Keeper(store, clock, heartbeat=heartbeat)
     stopping = stopping or Stopping()
     async with anyio.create_task_group() as tasks:
@@ -289,7 +292,7 @@ async def work(
         one = Work(crew, agent, held, since=clock.monotonic())
         unlisten = stopping.listen(lambda: one.interrupt(Interrupt.END) if stopping.ending else None)
         try:
-            with KeeperThread(keeper):
+            with environment.keeping(keeper):
                 await one.work()
         finally:
             unlisten()

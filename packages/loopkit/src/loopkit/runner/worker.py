@@ -1,7 +1,6 @@
 """The runner: claims runs and works many at once, until it is told to stop or nothing is left to claim."""
 
 import logging
-import random
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -12,11 +11,11 @@ import attrs
 from anyio.abc import TaskGroup
 
 from loopkit.agents.agent import Agent
-from loopkit.clock import Clock, SystemClock, SystemIds
 from loopkit.core.run import RunStatus
 from loopkit.errors import StorageUnavailable, UnusableOption
 from loopkit.eventloop import EventLoop
-from loopkit.runner.keeper import HEARTBEAT, Interrupt, Keeper, KeeperThread, check_heartbeat, claimant
+from loopkit.runner.environment import Environment
+from loopkit.runner.keeper import HEARTBEAT, Interrupt, Keeper, check_heartbeat
 from loopkit.runner.stopping import Stopping
 from loopkit.runner.work import Crew, Work
 from loopkit.storage import Fleet, Held, RunnerInfo, Storage, Wakeups
@@ -55,6 +54,7 @@ class Runner:
         heartbeat: how often a lease is renewed; at most half of the store's ``stalled_after``.
         grace: how long a cancelled stage may take before it is left behind.
         stopping: asked and ended by whoever owns the signals.
+        environment: where time, chance and threads come from; tests and simulation hand in their own.
 
     Raises:
         UnusableOption: a number is out of its range.
@@ -69,7 +69,7 @@ class Runner:
         heartbeat: timedelta = HEARTBEAT,
         grace: timedelta = timedelta(seconds=10),
         stopping: Stopping | None = None,
-        clock: Clock | None = None,
+        environment: Environment | None = None,
     ) -> None:
         if concurrency < 1:
             raise UnusableOption(f"concurrency must be at least 1, not {concurrency}")
@@ -78,15 +78,16 @@ class Runner:
         self._storage = store
         self._agents = {agent.name: agent for agent in known}
         self._definitions = {agent.name: agent.definition for agent in self._agents.values()}
-        self._claimant = claimant(heartbeat)
+        self._environment = environment or Environment()
+        self._claimant = self._environment.claimant(heartbeat)
         self._grace = grace
-        self._clock = clock or SystemClock()
+        self._clock = self._environment.clock
         self._keeper = Keeper(store, self._clock, heartbeat=heartbeat)
         self._works: set[Work] = set()
         self._ending: set[Work] = set()
         self._wake = anyio.Event()
         self._idle: anyio.CancelScope | None = None
-        self.id = SystemIds().nonce()
+        self.id = self._environment.ids.nonce()
         self.stopping = stopping or Stopping()
         self.status = RunnerStatus(slots=concurrency)
 
@@ -109,7 +110,7 @@ class Runner:
         try:
             async with anyio.create_task_group() as tasks:
                 self._crew = self._make_crew(tasks)
-                with KeeperThread(self._keeper):
+                with self._environment.keeping(self._keeper):
                     tasks.start_soon(self._announce, name="announce runner")
                     await self._claim_until_done(drain=drain)
                     while self._works:
@@ -161,7 +162,7 @@ class Runner:
                 if not insist or self.stopping.asked:
                     raise
                 logger.warning("no answer from the store (%s); trying again in %.1f s", error, pause)
-            if await self._slept(pause * random.uniform(0.5, 1.5)):
+            if await self._slept(pause * self._environment.chance.uniform(0.5, 1.5)):
                 return []
             pause = min(pause * 2, BACK_OFF_SECONDS[1])
 
