@@ -15,8 +15,6 @@ import attrs
 from anyio.abc import TaskGroup
 
 from loopkit.agents.agent import Agent, StageContext
-from loopkit.agents.calling import call
-from loopkit.clock import Clock
 from loopkit.core import machine, plain
 from loopkit.core.journal import Artifact, ArtifactType, Change, EventType, NewArtifact, NewEvent
 from loopkit.core.outcome import Errored, Evaluation, Outcome
@@ -46,7 +44,7 @@ class Crew:
 
     storage: Storage
     keeper: Keeper
-    clock: Clock
+    environment: Environment
     loop: EventLoop
     tasks: TaskGroup
     stopping: Stopping
@@ -137,7 +135,7 @@ class Work:
         self._serial += 1
         self._logs.begin()
         with anyio.CancelScope() as self._scope:
-            outcome = await call(self._agent.stage(context.stage), context)
+            outcome = await self._crew.environment.call(self._agent.stage(context.stage), context)
         interrupted, self._scope = self._scope.cancel_called, None
         self._logs.end(context.stage, context.attempt)
         return None if interrupted else outcome
@@ -174,7 +172,7 @@ class Work:
         if change.then.status is not RunStatus.RUNNING:
             self._crew.on_ending(self)
         while True:
-            sent_at = self._crew.clock.monotonic()
+            sent_at = self._crew.environment.clock.monotonic()
             try:
                 async with self._writing:
                     self.run = await self._crew.storage.record(self._lease, change)
@@ -284,12 +282,13 @@ async def work(
         LeaseLost: another runner took it over.
     """
     environment = environment or Environment()
-    clock = environment.clock
-    keeper = Keeper(store, clock, heartbeat=heartbeat)
+    keeper = Keeper(store, environment.clock, heartbeat=heartbeat)
     stopping = stopping or Stopping()
     async with anyio.create_task_group() as tasks:
-        crew = Crew(storage=store, keeper=keeper, clock=clock, loop=EventLoop(), tasks=tasks, stopping=stopping)
-        one = Work(crew, agent, held, since=clock.monotonic())
+        crew = Crew(
+            storage=store, keeper=keeper, environment=environment, loop=EventLoop(), tasks=tasks, stopping=stopping
+        )
+        one = Work(crew, agent, held, since=environment.clock.monotonic())
         unlisten = stopping.listen(lambda: one.interrupt(Interrupt.END) if stopping.ending else None)
         try:
             with environment.keeping(keeper):

@@ -124,7 +124,7 @@ class Runner:
         return Crew(
             storage=self._storage,
             keeper=self._keeper,
-            clock=self._clock,
+            environment=self._environment,
             loop=EventLoop(),
             tasks=tasks,
             stopping=self.stopping,
