@@ -2,6 +2,7 @@
 
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 from anyio import RunFinishedError
@@ -15,12 +16,13 @@ class EventLoop:
 
     def __init__(self) -> None:
         self._native: Any = current_token().native_token
+        self._context = copy_context()  # a caller's own context may belong to no event loop
 
     def call_soon(self, function: Callable[..., object], *args: object) -> bool:
         """Have ``function`` called in the loop's thread, soon and in order; False when the loop is over."""
         try:
             if isinstance(self._native, AbstractEventLoop):
-                self._native.call_soon_threadsafe(function, *args)
+                self._native.call_soon_threadsafe(function, *args, context=self._context)
             else:
                 self._native.run_sync_soon(function, *args)
         except (RuntimeError, RunFinishedError):
