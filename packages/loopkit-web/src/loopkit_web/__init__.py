@@ -1,1 +1,22 @@
-"""The HTTP API and dashboard of loopkit."""
+"""loopkit_web: the HTTP API and the dashboard of loopkit, as an ASGI app to serve or to mount."""
+
+from loopkit_web.access import Access, AccessHook, Permission, allow_all, loopback_only
+from loopkit_web.app import App, create_app
+from loopkit_web.mounting import litestar_mount, mounted, routes
+from loopkit_web.signing_in import TokenAccess
+from loopkit_web.streaming import Streams
+
+__all__ = [
+    "Access",
+    "AccessHook",
+    "App",
+    "Permission",
+    "Streams",
+    "TokenAccess",
+    "allow_all",
+    "create_app",
+    "litestar_mount",
+    "loopback_only",
+    "mounted",
+    "routes",
+]

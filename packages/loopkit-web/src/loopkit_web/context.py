@@ -11,21 +11,21 @@ error by itself.
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import Any, Final
 from urllib.parse import quote
 
-import anyio.to_thread
+import anyio
 import attrs
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 import loopkit
-from loopkit.agents import Agent
+from loopkit.agents.agent import Agent
 from loopkit.storage import Fleet, Storage
-from loopkit_web.access import NOBODY, Access, AccessHook, Permission
+from loopkit_web.access import NOBODY, Access, AccessHook
 from loopkit_web.streaming import Streams
 
 __all__ = ["VERSION", "Call", "Settings", "Site"]
@@ -63,21 +63,37 @@ class Site:
         access: AccessHook,
         settings: Settings,
         streams: Streams,
+        table: Sequence[Any],
     ) -> None:
         self.agents = agents
         self.access = access
         self.settings = settings
         self.streams = streams
-        self._store = store
-        self._opened = AsyncExitStack()
+        self.table = table
+        """Every :class:`~loopkit_web.routing.Endpoint` of this app."""
+        self._given = store
+        self._opened: Storage | None = None
+        self._closing = AsyncExitStack()
+        self._opening = anyio.Lock()
 
     async def store(self) -> Storage:
         """Give the store; one that was named by its URL is opened on first use."""
-        raise NotImplementedError
+        if not isinstance(self._given, str):
+            return self._given
+        return self._opened or await self._open(self._given)
+
+    async def _open(self, url: str) -> Storage:
+        async with self._opening:
+            opened = self._opened
+            if opened is None:
+                opened = self._opened = await self._closing.enter_async_context(loopkit.open_store(url))
+            return opened
 
     async def aclose(self) -> None:
         """End the streams and close a store that this site opened itself. Idempotent; the next request opens anew."""
-        raise NotImplementedError
+        self.streams.stop()
+        self._opened = None
+        await self._closing.aclose()
 
 
 class Call:
@@ -126,6 +142,29 @@ class Call:
         return permission in self.access.allow
 
     @property
+    def route_path(self) -> str:
+        """The path below the mount prefix, as the endpoints have it."""
+        scope = self.request.scope
+        path: str = scope["path"]
+        prefix = scope.get("root_path", "").rstrip("/")
+        inside = prefix and (path == prefix or path.startswith(prefix + "/"))
+        return (path[len(prefix) :] if inside else path) or "/"
+
+    @property
+    def asked_for(self) -> str:
+        """The page that was asked for, below the mount prefix, query included; ``/`` where it was no page."""
+        if self.request.method not in ("GET", "HEAD"):
+            return "/"
+        query = self.request.scope["query_string"].decode("latin-1")
+        return quote(self.route_path) + (f"?{query}" if query else "")
+
+    @property
+    def prefers_stream(self) -> bool:
+        """True when server-sent events were asked for, and no other type before them."""
+        first = self.request.headers.get("accept", "").split(",")[0].split(";")[0]
+        return first.strip().lower() == "text/event-stream" and self.request.method == "GET"
+
+    @property
     def wants_html(self) -> bool:
         """True for a browser that opens a page."""
         return "text/html" in self.request.headers.get("accept", "")
@@ -137,7 +176,7 @@ class Call:
     def tag(self, *facts: Any) -> str:
         """Give the weak ETag of an answer made of these facts (anything JSON can hold, or bytes), for who asks now."""
         digest = hashlib.sha256()
-        for fact in (VERSION, loopkit.__version__, self.base, sorted(self.access.allow), self.access.actor, *facts):
+        for fact in (VERSION, self.base, sorted(self.access.allow), self.access.actor, *facts):
             digest.update(fact if isinstance(fact, bytes) else json.dumps(fact, sort_keys=True, default=str).encode())
             digest.update(b"\0")
         return f'W/"{digest.hexdigest()[:32]}"'

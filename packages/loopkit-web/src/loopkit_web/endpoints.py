@@ -33,7 +33,7 @@ API: Final[tuple[Endpoint, ...]] = (
         summary="List runs, newest first, or give the run of an id",
         query=workflows.Runs,
         replies=_ok(replies.RunList | Run, "A page of runs; with `id` the run."),
-        problems={"run-not-found"},
+        problems=frozenset({"run-not-found"}),
     ),
     Endpoint(
         method="POST",
@@ -44,7 +44,7 @@ API: Final[tuple[Endpoint, ...]] = (
         body=workflows.Start,
         check=workflows.check_start,
         replies=_made("The run, queued; for an idempotency key that came before, the run made then as it is now."),
-        problems={"unknown-agent", "key-reused", "bad-header"},
+        problems=frozenset({"unknown-agent", "key-reused", "bad-header"}),
         request_headers=("Idempotency-Key",),
     ),
     Endpoint(
@@ -63,7 +63,7 @@ API: Final[tuple[Endpoint, ...]] = (
             204: Reply(description="The run has ended and no event follows: do not stream again."),
             304: Reply(description="It is as the client's ETag has it."),
         },
-        problems={"run-not-found", "too-many-streams", "bad-header"},
+        problems=frozenset({"run-not-found", "too-many-streams", "bad-header"}),
         request_headers=("Last-Event-ID",),
     ),
     Endpoint(
@@ -73,7 +73,7 @@ API: Final[tuple[Endpoint, ...]] = (
         permission=Permission.VIEW,
         summary="Stream hints that runs have changed",
         replies={200: Reply(description='One message `{"runs": [ids]}` a change.', content={_STREAM: None})},
-        problems={"too-many-streams"},
+        problems=frozenset({"too-many-streams"}),
     ),
     Endpoint(
         method="GET",
@@ -83,7 +83,7 @@ API: Final[tuple[Endpoint, ...]] = (
         summary="Give the artifacts of a run",
         query=artifacts.Artifacts,
         replies=_ok(replies.ArtifactList),
-        problems={"run-not-found"},
+        problems=frozenset({"run-not-found"}),
     ),
     Endpoint(
         method="POST",
@@ -93,7 +93,7 @@ API: Final[tuple[Endpoint, ...]] = (
         summary="Ask for a run to be cancelled",
         query=workflows.RunId,
         replies={202: Reply(description="The run as it is now.", content={_JSON: Run})},
-        problems={"run-not-found", "run-ended"},
+        problems=frozenset({"run-not-found", "run-ended"}),
     ),
     Endpoint(
         method="POST",
@@ -103,7 +103,7 @@ API: Final[tuple[Endpoint, ...]] = (
         summary="Start a new run like an ended one",
         query=workflows.RunId,
         replies=_made("The new run, queued."),
-        problems={"run-not-found", "run-not-ended", "key-reused", "bad-header"},
+        problems=frozenset({"run-not-found", "run-not-ended", "key-reused", "bad-header"}),
         request_headers=("Idempotency-Key",),
     ),
     Endpoint(

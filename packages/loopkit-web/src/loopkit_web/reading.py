@@ -10,10 +10,10 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 from urllib.parse import parse_qsl
 
 import anyio
@@ -23,7 +23,8 @@ from cattrs.gen import make_dict_structure_fn, override
 from starlette.requests import ClientDisconnect, Request
 
 from loopkit import wire
-from loopkit.core import inputs, plain
+from loopkit.core import plain
+from loopkit.core.inputs import InputsSchema
 from loopkit.errors import Fault
 from loopkit_web import schema
 from loopkit_web.problems import Refused
@@ -34,7 +35,8 @@ __all__ = ["content", "document", "faults", "form", "query", "structured"]
 _MAX_FIELDS: Final = 2_000
 _MAX_DEPTH: Final = plain.MAX_DEPTH + 8
 _MAX_ITEMS: Final = 200_000
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]|,', re.DOTALL)  # a string that never ends is one token too: linear
+# A string that never ends is one token as well, so that the time grows with the length alone.
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]|,', re.DOTALL)
 
 
 # --- Queries -----------------------------------------------------------------------------------------------------
@@ -206,13 +208,13 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 @functools.cache
-def _schema(cls: type[Any]) -> Mapping[str, Any]:
-    return schema.Reflector().accepted(cls)
+def _schema(cls: Hashable) -> InputsSchema:
+    return InputsSchema(schema.Reflector().accepted(cast(type, cls)))
 
 
 def faults(cls: type[Any], value: Any) -> Sequence[Fault]:
     """Find everything that keeps a JSON value from being of this class."""
-    return inputs.faults(_schema(cls), value)
+    return _schema(cast(Hashable, cls)).faults(value)
 
 
 def structured(cls: type[Any], value: Mapping[str, Any]) -> Any:

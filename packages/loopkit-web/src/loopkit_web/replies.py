@@ -174,9 +174,7 @@ class ProblemReply:
     errors: Sequence[FaultReply] = documented(())
 
 
-def json_reply(
-    call: Call, value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
-) -> Response:
+def json_reply(call: Call, value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with a value as JSON: a read that has not changed since the client's ETag with 304."""
     body = plain.dumps(_plain(value)).encode()
     told = dict(headers or {})

@@ -74,7 +74,7 @@ class Endpoint:
     check: Callable[[Call, Mapping[str, Any]], Sequence[Fault]] | None = None
     """Finds what else is wrong with a JSON body; its faults are told together with those of the class."""
     replies: Mapping[int, Reply] = attrs.field(factory=dict)
-    problems: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    problems: frozenset[str] = frozenset()
     """Codes of :data:`loopkit_web.problems.KINDS` that are this endpoint's own."""
     request_headers: tuple[str, ...] = ()
     page: bool = False

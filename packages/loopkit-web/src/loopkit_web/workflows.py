@@ -2,21 +2,37 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import attrs
+from anyio import to_thread
 from starlette.responses import Response
 
+from loopkit.agents.agent import Agent
+from loopkit.calls import new_run
+from loopkit.core import plain
 from loopkit.core.run import Run, RunStatus
-from loopkit.errors import Fault
+from loopkit.errors import Fault, InvalidInputs, UnknownAgent
 from loopkit.storage import Order, RunQuery
 from loopkit_web.context import Call
 from loopkit_web.problems import Refused
 from loopkit_web.replies import RunList, json_reply
 from loopkit_web.schema import documented
 
-__all__ = ["RunId", "Runs", "Start", "cancel", "cancel_workflow", "check_start", "get_workflows", "retry",
-           "retry_workflow", "start", "start_workflow"]
+__all__ = [
+    "RunId",
+    "Runs",
+    "Start",
+    "cancel",
+    "cancel_workflow",
+    "check_start",
+    "get_workflows",
+    "retry",
+    "retry_workflow",
+    "start",
+    "start_workflow",
+]
 
 MAX_ATTEMPTS = 2**31 - 1
 """What fits an integer of every database."""
@@ -109,7 +125,19 @@ async def start(call: Call, body: Start, *, key: str | None = None) -> Run:
         InvalidInputs: the inputs do not fit it.
         KeyReused: the key came before with another request.
     """
-    raise NotImplementedError
+    agent = _agent(call, body.agent_name)
+    ask = partial(
+        new_run,
+        agent,
+        body.inputs,
+        cycle_id=body.cycle_id,
+        max_attempts=body.max_attempts,
+        pass_threshold=body.pass_threshold,
+        actor=call.access.actor,
+        idempotency_key=key,
+    )
+    (run,) = await call.store.submit([await to_thread.run_sync(ask)])  # a schema may take its time
+    return run
 
 
 async def cancel(call: Call, run_id: str) -> Run:
@@ -124,7 +152,30 @@ async def retry(call: Call, run_id: str, *, key: str | None = None) -> Run:
 
 def check_start(call: Call, document: Mapping[str, Any]) -> Sequence[Fault]:
     """Find what the class alone cannot: an agent that is not there (it raises), and inputs that do not fit it."""
-    raise NotImplementedError
+    name, inputs, cycle_id = (document.get(key) for key in ("agentName", "inputs", "cycleId"))
+    found: list[Fault] = []
+    if isinstance(cycle_id, str) and (detail := plain.text_fault(cycle_id)):
+        found.append(Fault("/cycleId", detail))
+    if isinstance(name, str):
+        agent = _agent(call, name)
+        if isinstance(inputs, dict):
+            found += _input_faults(agent, inputs)
+    return found
+
+
+def _agent(call: Call, name: str) -> Agent:
+    agent = call.agents.get(name)
+    if agent is None:
+        raise UnknownAgent(name, call.agents)
+    return agent
+
+
+def _input_faults(agent: Agent, inputs: Mapping[str, Any]) -> Sequence[Fault]:
+    try:
+        agent.checked_inputs(inputs)
+    except InvalidInputs as error:
+        return [Fault(f"/inputs{fault.pointer}", fault.detail) for fault in error.faults]
+    return ()
 
 
 def idempotency_key(call: Call) -> str | None:
