@@ -7,7 +7,6 @@ learns what exists before the access hook knows them.
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from html import escape
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,9 +23,10 @@ from loopkit_web import guarding, problems, reading
 from loopkit_web.access import Access, AccessHook, Permission, loopback_only
 from loopkit_web.context import Call, Settings, Site
 from loopkit_web.endpoints import API
-from loopkit_web.problems import Problem, Refused
+from loopkit_web.pages import PAGES, problem_page
+from loopkit_web.problems import Refused
 from loopkit_web.routing import Endpoint, Form, Routes
-from loopkit_web.signing_in import TokenAccess, sign_in_form
+from loopkit_web.signing_in import TokenAccess
 from loopkit_web.streaming import Streams
 
 __all__ = ["App", "create_app"]
@@ -65,7 +65,7 @@ def create_app(
         ValueError: a host or a path is none.
     """
     hook = access if access is not None else loopback_only
-    table = (*API, *hook.endpoints) if isinstance(hook, TokenAccess) else API
+    table = (*API, *PAGES, *(hook.endpoints if isinstance(hook, TokenAccess) else ()))
     settings = Settings(
         allowed_hosts=guarding.host_names(allowed_hosts) if allowed_hosts is not None else None,
         trusted_origins=frozenset(trusted_origins),
@@ -222,8 +222,7 @@ class App:
         problem = problems.problem(refused, instance=call.url(call.route_path), request_id=call.id)
         headers = {"Cache-Control": "no-store", **refused.headers}
         if call.wants_html and not call.route_path.startswith("/api/"):
-            page = _page(call, problem)
-            return HTMLResponse(page, status_code=problem.status, headers=headers)
+            return HTMLResponse(problem_page(call, problem), status_code=problem.status, headers=headers)
         media_type = "application/problem+json"
         return JSONResponse(problem.document(), status_code=problem.status, headers=headers, media_type=media_type)
 
@@ -245,14 +244,3 @@ def _no_endpoint(methods: Mapping[str, Endpoint]) -> Refused:
         return Refused("not-found")
     allowed = ["HEAD", *methods] if "GET" in methods else [*methods]
     return Refused("method-not-allowed", headers={"Allow": ", ".join(sorted(allowed))})
-
-
-def _page(call: Call, problem: Problem) -> str:
-    form = ""
-    if problem.code == "unauthenticated" and isinstance(call.site.access, TokenAccess):
-        form = sign_in_form(call, problem.extra)
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(problem.title)}</title>'
-        f"<h1>{escape(problem.title)}</h1><p>{escape(problem.detail or '')}</p>{form}"
-        f"<p>Request {escape(problem.request_id)}</p></html>"
-    )
