@@ -6,7 +6,7 @@ are not text, cycles, too deep nesting, too many bytes, and every type that JSON
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any, Final
 
 from loopkit.errors import Fault
@@ -20,7 +20,8 @@ _MAX_INTEGER_BITS: Final = 1024
 
 def dumps(value: Any) -> str:
     """Give the JSON text of a checked value, keys in their given order, no blanks, text as it is."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # Only mappings of another kind than dict are unknown to the library.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=dict)
 
 
 def loads(text: str) -> Any:
@@ -46,15 +47,26 @@ def text_fault(text: str) -> str | None:
 
 def faults(value: Any, *, max_bytes: int = MAX_OUTPUT_BYTES) -> list[Fault]:
     """Find everything that keeps ``value`` from being stored as JSON; no fault means :func:`dumps` will work."""
-    found: list[Fault] = []
+    found = _Found(max_bytes)
     _walk(value, "", 0, found)
-    if not found and len(dumps(value).encode()) > max_bytes:
-        found.append(Fault("", f"is larger than {max_bytes} bytes"))
-    return found
+    if not found.faults and (found.room < 0 or len(dumps(value).encode()) > max_bytes):
+        return [Fault("", f"is larger than {max_bytes} bytes")]
+    return found.faults
 
 
-def _walk(value: Any, pointer: str, depth: int, found: list[Fault]) -> None:
-    if len(found) >= 100:
+class _Found:
+    def __init__(self, room: int) -> None:
+        self.faults: list[Fault] = []
+        self.room = room
+        """Bytes that the rest may take; counted low, however often the same value is reached."""
+
+    def append(self, fault: Fault) -> None:
+        self.faults.append(fault)
+
+
+def _walk(value: Any, pointer: str, depth: int, found: _Found) -> None:
+    found.room -= 1 + (len(value) if isinstance(value, Sized) else 0)
+    if len(found.faults) >= 100 or found.room < 0:
         return
     detail = _scalar_fault(value)
     if detail is not None:
@@ -69,7 +81,7 @@ def _walk(value: Any, pointer: str, depth: int, found: list[Fault]) -> None:
                 _walk(item, f"{pointer}/{index}", depth + 1, found)
 
 
-def _walk_mapping(value: Mapping[Any, Any], pointer: str, depth: int, found: list[Fault]) -> None:
+def _walk_mapping(value: Mapping[Any, Any], pointer: str, depth: int, found: _Found) -> None:
     for key, item in value.items():
         if not isinstance(key, str):
             found.append(Fault(pointer, f"has a key that is not text: {type(key).__name__}"))
