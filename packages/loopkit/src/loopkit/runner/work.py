@@ -25,6 +25,7 @@ from loopkit.runner.environment import Environment
 from loopkit.runner.keeper import HEARTBEAT, Holding, Interrupt, Keeper
 from loopkit.runner.logs import Logs
 from loopkit.runner.stopping import Stopping
+from loopkit.runner.tasks import open_tasks
 from loopkit.storage import Held, Storage
 
 __all__ = ["Crew", "Work", "work"]
@@ -284,7 +285,7 @@ async def work(
     environment = environment or Environment()
     keeper = Keeper(store, environment.clock, heartbeat=heartbeat)
     stopping = stopping or Stopping()
-    async with anyio.create_task_group() as tasks:
+    async with open_tasks() as tasks:
         crew = Crew(
             storage=store, keeper=keeper, environment=environment, loop=EventLoop(), tasks=tasks, stopping=stopping
         )

@@ -17,6 +17,7 @@ from loopkit.eventloop import EventLoop
 from loopkit.runner.environment import Environment
 from loopkit.runner.keeper import HEARTBEAT, Interrupt, Keeper, check_heartbeat
 from loopkit.runner.stopping import Stopping
+from loopkit.runner.tasks import open_tasks
 from loopkit.runner.work import Crew, Work
 from loopkit.storage import Fleet, Held, RunnerInfo, Storage, Wakeups
 
@@ -108,7 +109,7 @@ class Runner:
     async def _run(self, *, drain: bool) -> None:
         unlisten = self.stopping.listen(self._stop_asked)
         try:
-            async with anyio.create_task_group() as tasks:
+            async with open_tasks() as tasks:
                 self._crew = self._make_crew(tasks)
                 with self._environment.keeping(self._keeper):
                     tasks.start_soon(self._announce, name="announce runner")

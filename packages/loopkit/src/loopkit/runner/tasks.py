@@ -1,0 +1,22 @@
+"""A group of tasks whose single error leaves as itself, so that callers can catch what the docs promise."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from anyio.abc import TaskGroup
+
+__all__ = ["open_tasks"]
+
+
+@asynccontextmanager
+async def open_tasks() -> AsyncIterator[TaskGroup]:
+    """Open a task group; when one error ended it, raise that error and not a group around it."""
+    try:
+        async with anyio.create_task_group() as tasks:
+            yield tasks
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        raise error from error.__cause__

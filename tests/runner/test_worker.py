@@ -1,0 +1,235 @@
+"""The runner: many runs at once, draining, serving, stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+import loopkit
+from loopkit import MemoryStore, Runner, RunStatus, StageContext, Stopping
+from loopkit.core.lease import Beat, Claimant, Lease
+from loopkit.errors import StorageUnavailable
+from loopkit.storage import RunQuery
+from tests.runner.loops import agent
+
+QUICK = timedelta(milliseconds=200)
+
+
+async def statuses(store: MemoryStore) -> list[str]:
+    return [run.status.value for run in (await store.list_runs(RunQuery(limit=200))).runs]
+
+
+async def test_a_drain_works_everything_and_never_more_at_once_than_its_slots() -> None:
+    """Every queued run ends, at most ``concurrency`` of them are under way, and the counts say so."""
+    store, under_way, most = MemoryStore(), 0, 0
+
+    async def produce(context: StageContext) -> str:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await anyio.lowlevel.checkpoint()
+        under_way -= 1
+        return "x"
+
+    one = agent(produce=produce, revise=produce)
+    await loopkit.submit(store, one, [{} for _ in range(30)])
+    runner = Runner(store, [one], concurrency=4)
+    await runner.drain()
+    assert await statuses(store) == ["passed"] * 30
+    assert (most, runner.status.claimed, runner.status.passed, runner.status.busy) == (4, 30, 30, 0)
+
+
+async def test_no_run_is_claimed_for_which_no_slot_is_free() -> None:
+    """At no moment does the store hold more running runs than the runner has slots."""
+    store, most = MemoryStore(), 0
+
+    async def evaluate(context: StageContext) -> float:
+        nonlocal most
+        most = max(most, len(await store.holdings()))
+        return 1.0
+
+    one = agent(evaluate=evaluate)
+    await loopkit.submit(store, one, [{} for _ in range(20)])
+    await Runner(store, [one], concurrency=3).drain()
+    assert most == 3
+
+
+async def test_runs_of_unknown_agents_stay_queued() -> None:
+    """A runner that lacks the code neither claims nor fails a run."""
+    store = MemoryStore()
+    await loopkit.submit(store, agent(name="other"), [{}])
+    await Runner(store, [agent()]).drain()
+    assert await statuses(store) == ["queued"]
+
+
+async def test_serving_picks_up_new_runs_and_leaves_nothing_claimed() -> None:
+    """Runs submitted later are worked; a stop ends the serving; a hanging stage is given back by the second word."""
+    store, stopping = MemoryStore(), Stopping()
+
+    async def produce(context: StageContext) -> str:
+        if context.inputs.get("hang"):
+            await anyio.sleep_forever()
+        return "x"
+
+    one = agent(produce=produce)
+    runner = Runner(store, [one], stopping=stopping)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(runner.serve)
+        [first] = await loopkit.submit(store, one, [{}])
+        assert (await loopkit.wait(store, first.id)).status is RunStatus.PASSED
+        [second] = await loopkit.submit(store, one, [{"hang": True}])
+        while (await store.get_run(second.id)).status is not RunStatus.RUNNING:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+        stopping.ask()
+        await anyio.sleep(0.05)
+        assert (await store.get_run(second.id)).status is RunStatus.RUNNING
+        stopping.end()
+    given_back = await store.get_run(second.id)
+    assert (given_back.status, given_back.claimed_at) == (RunStatus.QUEUED, None)
+
+
+async def test_a_cancelled_server_leaves_nothing_claimed() -> None:
+    """Cancelling serve() from outside gives the runs under way back."""
+    store, begun = MemoryStore(), anyio.Event()
+
+    async def hang(context: StageContext) -> str:
+        begun.set()
+        await anyio.sleep_forever()
+        return ""
+
+    one = agent(produce=hang)
+    await loopkit.submit(store, one, [{}])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Runner(store, [one]).serve)
+        await begun.wait()
+        tasks.cancel_scope.cancel()
+    assert await statuses(store) == ["queued"]
+
+
+async def test_many_runners_share_the_work_without_doing_any_twice() -> None:
+    """Of several runners each run is worked by exactly one."""
+    store, worked = MemoryStore(), []
+
+    async def produce(context: StageContext) -> str:
+        worked.append(context.run_id)
+        await anyio.lowlevel.checkpoint()
+        return "x"
+
+    one = agent(produce=produce, evaluate=lambda context: 1.0)
+    await loopkit.submit(store, one, [{} for _ in range(40)])
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(Runner(store, [one], concurrency=3).drain)
+    assert len(worked) == len(set(worked)) == 40
+
+
+async def test_a_runner_announces_itself_and_says_goodbye() -> None:
+    """What pages show of runners comes from the runners, and a gone one is told apart."""
+    store = MemoryStore()
+    await loopkit.submit(store, agent(), [{}])
+    runner = Runner(store, [agent()], concurrency=5)
+    await runner.drain()
+    [seen] = await store.runners()
+    assert (seen.id, seen.slots, seen.busy, seen.agents, seen.gone) == (runner.id, 5, 0, ("writer",), True)
+
+
+class Flaky(MemoryStore):
+    """A store that gives no answer to some calls; those calls did nothing."""
+
+    def __init__(self, **failing: int) -> None:
+        super().__init__()
+        self.failing = failing
+
+    def _fail(self, verb: str) -> None:
+        if self.failing.get(verb, 0) > 0:
+            self.failing[verb] -= 1
+            raise StorageUnavailable(f"no answer to {verb}")
+
+    async def claim(self, *args: Any, **kwargs: Any) -> Any:
+        self._fail("claim")
+        return await super().claim(*args, **kwargs)
+
+    async def record(self, *args: Any, **kwargs: Any) -> Any:
+        self._fail("record")
+        return await super().record(*args, **kwargs)
+
+
+async def test_a_store_that_does_not_answer_is_asked_again() -> None:
+    """A stage's result survives a store that is away for a while; no stage is called twice for it."""
+    store, calls = Flaky(record=2), []
+
+    def produce(context: StageContext) -> str:
+        calls.append(context.attempt)
+        return "x"
+
+    one = agent(produce=produce, evaluate=lambda context: 1.0)
+    await loopkit.submit(store, one, [{}])
+    await Runner(store, [one]).drain()
+    assert (calls, await statuses(store)) == ([1], ["passed"])
+
+
+async def test_serving_goes_on_when_claims_get_no_answer_and_draining_says_so() -> None:
+    """A server backs off and claims again; a drain, which has an end to report, raises."""
+    store, stopping = Flaky(claim=1), Stopping()
+    [run] = await loopkit.submit(store, agent(), [{}])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Runner(store, [agent()], stopping=stopping).serve)
+        assert (await loopkit.wait(store, run.id)).status is RunStatus.PASSED
+        stopping.ask()
+    store.failing["claim"] = 1
+    with pytest.raises(StorageUnavailable):
+        await Runner(store, [agent()]).drain()
+
+
+async def test_unusable_numbers_are_refused_at_once() -> None:
+    """No slots, or a heartbeat that leaves no room for a late one, is a usage error."""
+    for bad in ({"concurrency": 0}, {"heartbeat": timedelta(seconds=61)}, {"heartbeat": timedelta(0)}):
+        with pytest.raises(loopkit.UnusableOption):
+            Runner(MemoryStore(), [agent()], **bad)  # type: ignore[arg-type]
+
+
+class Dead(MemoryStore):
+    """A store whose heartbeats get no answer any more."""
+
+    async def heartbeat(self, leases: Sequence[Lease]) -> list[Beat]:
+        raise StorageUnavailable("gone")
+
+    async def watch(self, leases: Sequence[Lease]) -> list[Beat]:
+        raise StorageUnavailable("gone")
+
+
+async def test_a_runner_that_cannot_renew_stops_its_stages_by_itself() -> None:
+    """Past its own deadline the stage is cancelled and nothing is written: another runner may hold the run by then."""
+    store = Dead(stalled_after=timedelta(milliseconds=600))
+
+    async def hang(context: StageContext) -> str:
+        await anyio.sleep_forever()
+        return ""
+
+    one = agent(produce=hang)
+    [run] = await loopkit.submit(store, one, [{}])
+    runner, stopping = Runner(store, [one], heartbeat=QUICK), Stopping()
+    runner.stopping = stopping
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(runner.serve)
+            while not runner.status.lost:  # noqa: ASYNC110
+                await anyio.sleep(0.02)
+            tasks.cancel_scope.cancel()
+    assert (await store.get_run(run.id)).current_stage is not None
+
+
+async def test_a_stalled_run_with_a_cancel_request_is_ended_by_any_runner() -> None:
+    """Nobody needs its agent to end it."""
+    store = MemoryStore(stalled_after=timedelta(milliseconds=1))
+    [run] = await loopkit.submit(store, agent(name="other"), [{}])
+    await store.claim(Claimant(name="dead:1"), {"other": "d"})
+    await store.request_cancel(run.id)
+    await anyio.sleep(0.01)
+    await Runner(store, [agent()], heartbeat=timedelta(microseconds=500)).drain()
+    assert await statuses(store) == ["cancelled"]
