@@ -6,7 +6,7 @@ after a fork every use is refused and nothing of the parent's is touched.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Final
@@ -39,11 +39,6 @@ _SCHEMES: Final = {
     "http": Kind.LIBSQL,
     "https": Kind.LIBSQL,
 }
-_ENGINES: Final[dict[Kind, Callable[[URL], tuple[Engine, Engine]]]] = {
-    Kind.SQLITE: sqlite.engines,
-    Kind.POSTGRESQL: postgresql.engines,
-    Kind.LIBSQL: libsql.engines,
-}
 
 
 @attrs.define(eq=False)
@@ -57,6 +52,8 @@ class Database:
     """A transaction of it holds the write lock from its beginning (SQLite, libSQL) or has time limits (PostgreSQL)."""
     reader: Engine
     """Each statement of it sees what is committed at that moment; it cannot write."""
+    client: libsql.Client | None = None
+    """On libSQL: what sends a whole transaction as one request."""
     _process: int = attrs.field(factory=os.getpid)
 
     def is_own(self) -> bool:
@@ -102,6 +99,8 @@ class Database:
         if self.is_own():
             self.writer.dispose()
             self.reader.dispose()
+            if self.client is not None:
+                self.client.close()
 
 
 def open_database(url: str | URL) -> Database:
@@ -117,8 +116,11 @@ def open_database(url: str | URL) -> Database:
             f"{shown(parsed)}: {parsed.drivername!r} is no database of loopkit's; "
             "use sqlite:///FILE, postgresql://..., libsql://... or http(s)://..."
         )
-    writer, reader = _ENGINES[kind](parsed)
-    return Database(kind, shown(parsed), writer, reader)
+    if kind is Kind.LIBSQL:
+        client = libsql.client_of(parsed)
+        return Database(kind, shown(parsed), *libsql.engines(client), client)
+    engines = sqlite.engines(parsed) if kind is Kind.SQLITE else postgresql.engines(parsed)
+    return Database(kind, shown(parsed), *engines)
 
 
 def shown(url: URL) -> str:

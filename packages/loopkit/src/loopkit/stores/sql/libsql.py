@@ -253,17 +253,7 @@ registry.register("sqlite.libsql", __name__, "LibsqlDialect")
 
 
 def client_of(url: URL) -> Client:
-    """Give a client for a URL; a token stands in it as ``?authToken=`` or as its password."""
-    query = {name.lower().replace("_", ""): value for name, value in url.query.items()}
-    token = query.get("authtoken") or url.password
-    plain_text = url.drivername == "http" or query.get("tls") in ("0", "false") or query.get("secure") == "false"
-    place = (url.host or "") + (f":{url.port}" if url.port else "")
-    path = f"/{url.database}" if url.database else ""
-    return Client(f"{'http' if plain_text else 'https'}://{place}{path}", str(token) if token else None)
-
-
-def engines(url: URL) -> tuple[Engine, Engine]:
-    """Give the engines of a libSQL server; nothing is connected yet.
+    """Give a client for a URL; a token stands in it as ``?authToken=`` or as its password.
 
     Raises:
         InvalidDatabase: the driver is not installed, or the URL names no host.
@@ -272,7 +262,16 @@ def engines(url: URL) -> tuple[Engine, Engine]:
         raise InvalidDatabase("libSQL and Turso need their driver: pip install 'loopkit[turso]'")
     if not url.host:
         raise InvalidDatabase("a libSQL URL names a host, for example libsql://name.turso.io?authToken=...")
-    client = client_of(url)
+    query = {name.lower().replace("_", ""): value for name, value in url.query.items()}
+    token = query.get("authtoken") or url.password
+    in_clear = url.drivername == "http" or query.get("tls") in ("0", "false") or query.get("secure") == "false"
+    place = url.host + (f":{url.port}" if url.port else "")
+    path = f"/{url.database}" if url.database else ""
+    return Client(f"{'http' if in_clear else 'https'}://{place}{path}", str(token) if token else None)
+
+
+def engines(client: Client) -> tuple[Engine, Engine]:
+    """Give the engines of a libSQL server; nothing is connected yet."""
     writer, reader = _engine(client), _engine(client)
 
     @event.listens_for(writer, "begin")

@@ -1,0 +1,83 @@
+"""An opened database of each kind with its tables made, and rows as another program would write them."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from loopkit.stores.sql import migrations, rows, tables
+from loopkit.stores.sql.dialects import Database, open_database
+
+KINDS = [
+    pytest.param("sqlite_url", id="sqlite"),
+    pytest.param("postgres_url", id="postgresql", marks=pytest.mark.postgres),
+    pytest.param("libsql_url", id="libsql", marks=pytest.mark.libsql),
+]
+
+CLOCK: dict[str, Any] = {"now": None, "stalled_seconds": 120.0}
+
+
+@pytest.fixture(params=KINDS)
+def url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database, of each kind in turn."""
+    given: str = request.getfixturevalue(request.param)
+    return given
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    """A database of each kind in turn, its tables made."""
+    opened = open_database(url)
+    migrations.migrate(opened)
+    yield opened
+    opened.close()
+
+
+class Foreign:
+    """Another program that writes to the tables by plain SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def time(self, moment: datetime | None, *, spaced: bool = False) -> Any:
+        """A time as a column takes it; ``spaced``: as ``YYYY-MM-DD HH:MM:SS`` where times are text."""
+        value = rows.time_parameter(self.database.writer.dialect, moment)
+        return value.replace("T", " ").split(".")[0] if spaced and isinstance(value, str) else value
+
+    def add_runs(self, *given: dict[str, Any]) -> None:
+        """Insert runs of which only what differs from a fresh queued one is given."""
+        plain = {
+            "agent_name": "namer",
+            "cycle_id": "2026-11-22-001",
+            "status": "queued",
+            "max_attempts": 3,
+            "pass_threshold": 0.8,
+            "inputs": "{}",
+        }
+        with self.database.writing() as connection:
+            for one in given:
+                values = {k: self.time(v) if isinstance(v, datetime) else v for k, v in (plain | one).items()}
+                connection.execute(insert(tables.runs).values(values))
+
+    def add(self, table: Any, *given: dict[str, Any]) -> None:
+        """Insert rows into any table."""
+        with self.database.writing() as connection:
+            for one in given:
+                values = {k: self.time(v) if isinstance(v, datetime) else v for k, v in one.items()}
+                connection.execute(insert(table).values(values))
+
+
+@pytest.fixture
+def foreign(database: Database) -> Foreign:
+    return Foreign(database)
+
+
+@pytest.fixture
+def sqlite_database(sqlite_url: str) -> Iterator[Database]:
+    """A database on SQLite alone, for what does not depend on the kind."""
+    opened = open_database(sqlite_url)
+    migrations.migrate(opened)
+    yield opened
+    opened.close()
