@@ -5,6 +5,7 @@ in). What it allows is compared with the endpoint's permission in one place, the
 """
 
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from enum import StrEnum
 from typing import Final
@@ -14,7 +15,18 @@ from starlette.requests import Request
 
 from loopkit_web.problems import Refused
 
-__all__ = ["EVERYTHING", "NOBODY", "Access", "AccessHook", "Permission", "allow_all", "loopback_only"]
+__all__ = [
+    "EVERYTHING",
+    "NOBODY",
+    "Access",
+    "AccessHook",
+    "LoopbackOnly",
+    "Permission",
+    "allow_all",
+    "host_name",
+    "host_names",
+    "is_loopback",
+]
 
 
 class Permission(StrEnum):
@@ -57,33 +69,63 @@ _FORWARDING: Final = frozenset(
 )
 
 
+_HOST: Final = re.compile(r"(?:(?P<name>[a-z0-9_.-]{1,255})|\[(?P<address>[0-9a-f:.]{2,45})\])(?::[0-9]{1,5})?")
+
+
 async def allow_all(request: Request) -> Access:
     """Let everybody do everything. For an app that its host already guards, and for tests."""
     return Access(None, EVERYTHING)
 
 
-async def loopback_only(request: Request) -> Access:
-    """Let this machine do everything: client and Host are loopback, and nothing forwarded the request.
+class LoopbackOnly:
+    """An access hook: this machine may do everything, and nobody else anything."""
 
-    Raises:
-        Refused: it comes from elsewhere, or may; it says how to open the app.
-    """
-    client = request.client.host if request.client else ""
-    names = request.headers.getlist("host")
-    direct = not any(name in _FORWARDING or name.startswith("x-forwarded") for name in request.headers)
-    if direct and is_loopback(client) and len(names) == 1 and is_loopback(host_name(names[0])):
-        return Access(None, EVERYTHING)
-    raise Refused("loopback-only")
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        """Answer under these names of hosts, loopback names besides.
+
+        Raises:
+            ValueError: one is no name of a host.
+        """
+        self._names = host_names(names)
+
+    async def __call__(self, request: Request) -> Access:
+        """Let through what comes from this machine, under its own name, and was not forwarded.
+
+        Raises:
+            Refused: it comes from elsewhere, or may; it says how to open the app.
+        """
+        client = request.client.host if request.client else ""
+        hosts = request.headers.getlist("host")
+        name = host_name(hosts[0]) if len(hosts) == 1 else ""
+        forwarded = any(name in _FORWARDING or name.startswith("x-forwarded") for name in request.headers)
+        if not forwarded and is_loopback(client) and (is_loopback(name) or name in self._names):
+            return Access(None, EVERYTHING)
+        raise Refused("loopback-only")
 
 
 def host_name(host: str) -> str:
-    """Give the name in a Host header in lower case, without port and brackets; "" where it is none."""
-    name, _, port = host.strip().lower().rpartition(":")
-    if not name or not (port == "" or (port.isascii() and port.isdigit())):
-        name = host.strip().lower()
-    if name.startswith("[") and name.endswith("]"):
-        return name[1:-1]
-    return "" if ":" in name else name.removesuffix(".")
+    """Give the name or address in a Host header: lower case, without port and brackets; "" where it is none."""
+    found = _HOST.fullmatch(host.strip().lower())
+    if found is None:
+        return ""
+    if found["address"] is None:
+        return found["name"].removesuffix(".")
+    try:
+        return str(ipaddress.IPv6Address(found["address"]))
+    except ValueError:
+        return ""
+
+
+def host_names(hosts: Iterable[str]) -> frozenset[str]:
+    """Give the names of hosts as an operator writes them: in any case, with or without port or brackets.
+
+    Raises:
+        ValueError: one is no name of a host.
+    """
+    names = {host: host_name(f"[{host}]" if host.count(":") > 1 and "[" not in host else host) for host in hosts}
+    if wrong := [host for host, name in names.items() if not name]:
+        raise ValueError(f"{wrong[0]!r} is not the name of a host")
+    return frozenset(names.values())
 
 
 def is_loopback(host: str) -> bool:

@@ -20,7 +20,7 @@ import loopkit
 from loopkit.agents.agent import Agent
 from loopkit.storage import Storage
 from loopkit_web import guarding, problems, reading
-from loopkit_web.access import Access, AccessHook, Permission, loopback_only
+from loopkit_web.access import Access, AccessHook, LoopbackOnly, Permission, host_names
 from loopkit_web.context import Call, Settings, Site
 from loopkit_web.endpoints import API
 from loopkit_web.pages import PAGES, problem_page
@@ -64,10 +64,10 @@ def create_app(
         InvalidConfig: the agents.yaml is not usable.
         ValueError: a host or a path is none.
     """
-    hook = access if access is not None else loopback_only
+    hook = access if access is not None else LoopbackOnly()
     table = (*API, *PAGES, *(hook.endpoints if isinstance(hook, TokenAccess) else ()))
     settings = Settings(
-        allowed_hosts=guarding.host_names(allowed_hosts) if allowed_hosts is not None else None,
+        allowed_hosts=host_names(allowed_hosts) if allowed_hosts is not None else None,
         trusted_origins=frozenset(trusted_origins),
         read_only=read_only,
         base_path=base_path,
@@ -152,8 +152,10 @@ class App:
             await self._send(call, response, receive, secured)
         except Exception as error:
             refused = problems.refusal(error)
-            if problems.KINDS[refused.code].status >= 500:
-                _log.exception("request %s: %s", call.id, refused.code)
+            if refused.code == "internal":
+                _log.exception("request %s failed", call.id)
+            elif refused is not error:
+                _log.info("request %s: %s", call.id, error)
             if started:
                 raise
             await self._send(call, self._problem(call, refused), receive, secured)

@@ -4,7 +4,6 @@ The rules need no secret and no session: a Host the app does not know is refused
 by a page of another origin is refused (CSRF), and pages may load and do nothing but what the app itself serves.
 """
 
-from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -66,18 +65,6 @@ def _parts(origin: str) -> tuple[str, str, int | None] | None:
     if parts.hostname is None or parts.path or parts.query or parts.fragment or "@" in parts.netloc:
         return None
     return parts.scheme, parts.hostname, port or _DEFAULT_PORTS.get(parts.scheme)
-
-
-def host_names(hosts: Iterable[str]) -> frozenset[str]:
-    """Give the names of hosts as an operator writes them: with or without a port, in any case.
-
-    Raises:
-        ValueError: one is no name of a host.
-    """
-    names = {host: host_name(host) for host in hosts}
-    if wrong := [host for host, name in names.items() if not name or "*" in name or "/" in name]:
-        raise ValueError(f"{wrong[0]!r} is not the name of a host")
-    return frozenset(names.values())
 
 
 def content_security_policy(frame_ancestors: str) -> str:
