@@ -6,10 +6,10 @@ import pytest
 
 from loopkit.storage import Storage
 from loopkit.stores.memory import MemoryStore
-from loopkit.testing import HandClock, StorageSuite
+from loopkit.testing import FleetSuite, HandClock, MaintenanceSuite, StorageSuite
 
 
-class TestMemoryStore(StorageSuite):
+class TestMemoryStore(StorageSuite, MaintenanceSuite, FleetSuite):
     @pytest.fixture
     async def storage(self, clock: HandClock) -> AsyncIterator[Storage]:
         async with MemoryStore(now=clock) as store:

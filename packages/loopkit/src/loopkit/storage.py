@@ -124,7 +124,14 @@ class Storage(Protocol):
         ...
 
     async def start(self, new: NewRun, claimant: Claimant, *, definition: str | None = None) -> Held:
-        """Make a run and claim it in one transaction: nobody else can get it in between."""
+        """Make a run and claim it in one transaction: nobody else can get it in between.
+
+        A run whose idempotency key the store knows is not made again; it is claimed as :meth:`claim_run` would.
+
+        Raises:
+            KeyReused: the idempotency key came before with another request.
+            RunNotClaimable: the key's run cannot be claimed.
+        """
         ...
 
     async def claim(self, claimant: Claimant, agents: Mapping[str, str], *, limit: int = 1) -> list[Held]:

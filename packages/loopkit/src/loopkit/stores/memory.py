@@ -58,9 +58,8 @@ class MemoryStore:
 
     async def start(self, new: NewRun, claimant: Claimant, *, definition: str | None = None) -> Held:
         with self._lock:
-            run = self._submit(new)
-            held = self._claim([run], claimant, {run.agent_name: definition})
-            return held[0]
+            self._refuse_reused_keys([new])
+            return self._claim_one(self._submit(new), claimant, definition)
 
     async def claim(self, claimant: Claimant, agents: Mapping[str, str], *, limit: int = 1) -> list[Held]:
         with self._lock:
@@ -71,16 +70,7 @@ class MemoryStore:
 
     async def claim_run(self, claimant: Claimant, run_id: str, *, definition: str | None = None) -> Held:
         with self._lock:
-            run = self._get(run_id)
-            if not self._is_claimable(run):
-                raise RunNotClaimable(run_id, _why_not(run))
-            if run.cancel_requested_at is not None:
-                self._end_cancelled()
-                raise RunNotClaimable(run_id, "its cancellation was requested; it is cancelled now")
-            held = self._claim([run], claimant, {run.agent_name: definition})
-            if not held:
-                raise RunNotClaimable(run_id, machine.RUNNER_LOST_MESSAGE)
-            return held[0]
+            return self._claim_one(self._get(run_id), claimant, definition)
 
     async def heartbeat(self, leases: Sequence[Lease]) -> list[Beat]:
         with self._lock:
@@ -216,6 +206,8 @@ class MemoryStore:
         return truncate(self._now().astimezone(UTC))
 
     def _view(self, run: Run) -> Run:
+        if run.status is not RunStatus.RUNNING:
+            return run
         return attrs.evolve(run, stalled=is_stalled(run, now=self._stamp(), stalled_after=self.stalled_after))
 
     def _all(self) -> list[Run]:
@@ -273,6 +265,17 @@ class MemoryStore:
                 end = machine.cancel(run).end
                 assert end is not None
                 self._tell(self._go(run, end, now), end.events, now)
+
+    def _claim_one(self, run: Run, claimant: Claimant, definition: str | None) -> Held:
+        if not self._is_claimable(run):
+            raise RunNotClaimable(run.id, _why_not(run))
+        if run.cancel_requested_at is not None:
+            self._end_cancelled()
+            raise RunNotClaimable(run.id, "its cancellation was requested; it is cancelled now")
+        held = self._claim([run], claimant, {run.agent_name: definition})
+        if not held:
+            raise RunNotClaimable(run.id, machine.RUNNER_LOST_MESSAGE)
+        return held[0]
 
     def _claim(self, waiting: Iterable[Run], claimant: Claimant, definitions: Mapping[str, str | None]) -> list[Held]:
         now, nonce, held = self._stamp(), self._ids.nonce(), []

@@ -1,0 +1,1 @@
+"""The cases of :class:`loopkit.testing.StorageSuite`, one module a subject."""
