@@ -151,7 +151,7 @@ def advance(run: Run, outcome: Outcome, *, output_suffix: str = ".md") -> Change
 
 def judge_again(run: Run, evaluation: Evaluation) -> Change:
     """Decide what a stored evaluation means whose run did not go on, as :func:`advance` would have."""
-    return _judged(run, evaluation)
+    return _judged(run, evaluation.score)
 
 
 def log(run: Run, events: Iterable[NewEvent]) -> Change:
@@ -170,7 +170,7 @@ def log(run: Run, events: Iterable[NewEvent]) -> Change:
 def release(run: Run, reason: str) -> Change:
     """Give a held run back to the queue; its finished stages stay and the attempt is not used up."""
     told = _told("Released", RunStatus.QUEUED, reason=reason)
-    return _change(run, Signal.RELEASED, run.current_attempt, events=(told,))
+    return _change(run, Signal.RELEASED, told=(told,))
 
 
 def cancel_seen(run: Run) -> Change:
@@ -180,10 +180,11 @@ def cancel_seen(run: Run) -> Change:
 
 
 def _produced(run: Run, outcome: Produced, output_suffix: str) -> Change:
+    attempt = run.current_attempt
     verb = "Revised" if run.current_stage is Stage.REVISING else "Produced"
-    filename = f"attempt-{run.current_attempt}{'.json' if outcome.is_json else output_suffix}"
+    filename = f"attempt-{attempt}{'.json' if outcome.is_json else output_suffix}"
     artifact = NewArtifact(
-        attempt=run.current_attempt,
+        attempt=attempt,
         artifact_type=ArtifactType.OUTPUT,
         filename=filename,
         content=outcome.output,
@@ -192,21 +193,19 @@ def _produced(run: Run, outcome: Produced, output_suffix: str) -> Change:
     stored = NewEvent(
         event_type=EventType.LOG,
         stage=run.current_stage,
-        attempt=run.current_attempt,
+        attempt=attempt,
         message=f"{verb} ({filename})",
         metadata={"filename": filename},
     )
-    change = _change(run, Signal.OUTPUT_MADE, run.current_attempt)
-    return attrs.evolve(change, artifact=artifact, events=(stored,), finishes_stage=True)
+    return _change(run, Signal.OUTPUT_MADE, artifact=artifact, events=(stored,))
 
 
 def _evaluated(run: Run, evaluation: Evaluation) -> Change:
-    content = plain.dumps(dict(evaluation))
     artifact = NewArtifact(
         attempt=run.current_attempt,
         artifact_type=ArtifactType.EVALUATION,
         filename=f"attempt-{run.current_attempt}.eval.json",
-        content=content,
+        content=plain.dumps(dict(evaluation)),
         is_json=True,
         score=evaluation.score,
     )
@@ -217,71 +216,71 @@ def _evaluated(run: Run, evaluation: Evaluation) -> Change:
         message=f"Evaluated - Score: {evaluation.score:.2f}",
         metadata=dict(evaluation),
     )
-    return attrs.evolve(_judged(run, evaluation), artifact=artifact, events=(scored,), finishes_stage=True)
+    return _judged(run, evaluation.score, artifact=artifact, events=(scored,))
 
 
-def _judged(run: Run, evaluation: Evaluation) -> Change:
-    signal = judge(
-        evaluation.score,
-        attempt=run.current_attempt,
-        max_attempts=run.max_attempts,
-        pass_threshold=run.pass_threshold,
-    )
-    better = attrs.evolve(run, **_best(run, evaluation.score, run.current_attempt))
-    match signal:
-        case Signal.SCORE_LOW:
-            return _change(better, signal, run.current_attempt + 1)
-        case Signal.SCORE_PASSED:
-            told = _told("Passed", RunStatus.PASSED, reason="score_passed", score=evaluation.score)
-        case _:
-            told = _told("Failed: the attempts are used up", RunStatus.FAILED, reason="attempts_spent")
-    return _change(better, signal, run.current_attempt, events=(told,))
+def _judged(
+    run: Run, score: float, *, artifact: NewArtifact | None = None, events: tuple[NewEvent, ...] = ()
+) -> Change:
+    signal = judge(score, attempt=run.current_attempt, max_attempts=run.max_attempts, pass_threshold=run.pass_threshold)
+    told: tuple[NewEvent, ...] = ()
+    if signal is Signal.SCORE_PASSED:
+        told = (_told("Passed", RunStatus.PASSED, reason="score_passed", score=score),)
+    elif signal is Signal.ATTEMPTS_SPENT:
+        told = (_told("Failed: the attempts are used up", RunStatus.FAILED, reason="attempts_spent"),)
+    best = _best(run.final_score, run.best_attempt, score, run.current_attempt)
+    return _change(run, signal, artifact=artifact, events=events, told=told, best=best)
 
 
 def _errored(run: Run, message: str) -> Change:
     error = NewEvent(event_type=EventType.ERROR, stage=run.current_stage, attempt=run.current_attempt, message=message)
     told = _told("Failed: a stage gave an error", RunStatus.FAILED, reason="stage_error")
-    change = _change(run, Signal.STAGE_FAILED, run.current_attempt, events=(told,), error_message=message)
-    return attrs.evolve(change, events=(error,))
+    return _change(run, Signal.STAGE_FAILED, events=(error,), told=(told,), error_message=message)
 
 
-def _best(run: Run, score: float, attempt: int) -> dict[str, Any]:
-    if run.final_score is not None and run.final_score >= score:
-        return {"final_score": run.final_score, "best_attempt": run.best_attempt}
-    return {"final_score": score, "best_attempt": attempt}
+_Best = tuple[float | None, int | None]
+
+
+def _best(best_score: float | None, best_attempt: int | None, score: float, attempt: int) -> _Best:
+    """Give the better of what was best and a new score; of equals the earlier stays."""
+    if best_score is not None and best_score >= score:
+        return best_score, best_attempt
+    return score, attempt
 
 
 def _change(
     run: Run,
     signal: Signal,
-    attempt: int,
     *,
+    artifact: NewArtifact | None = None,
     events: tuple[NewEvent, ...] = (),
+    told: tuple[NewEvent, ...] = (),
+    best: _Best | None = None,
     error_message: str | None = None,
 ) -> Change:
-    """Pair the way that ``signal`` leads with the way that a cancel request leads."""
+    """Pair the way that ``signal`` leads, told by ``told``, with the way that a cancel request leads."""
     state = next_state(state_of(run), signal)
+    attempt = run.current_attempt + 1 if signal is Signal.SCORE_LOW else run.current_attempt
     if isinstance(state, Stage):
-        events += (begins(state, attempt),)
-    then = Next(
-        status=status_of(state),
-        stage=state if isinstance(state, Stage) else None,
-        attempt=attempt,
-        error_message=error_message,
+        then = Next(status=RunStatus.RUNNING, stage=state, attempt=attempt, events=(*told, begins(state, attempt)))
+    else:
+        then = Next(status=state, stage=None, attempt=attempt, error_message=error_message, events=told)
+    final_score, best_attempt = (run.final_score, run.best_attempt) if best is None else best
+    return Change(
+        then=then,
+        cancelled=_cancelled(run),
+        artifact=artifact,
         events=events,
+        final_score=final_score,
+        best_attempt=best_attempt,
+        finishes_stage=artifact is not None,
     )
-    return Change(then=then, cancelled=_cancelled(run), final_score=run.final_score, best_attempt=run.best_attempt)
 
 
 def _cancelled(run: Run) -> Next:
     state = next_state(state_of(run), Signal.CANCEL_SEEN)
     assert state is RunStatus.CANCELLED
-    return Next(
-        status=state,
-        stage=None,
-        attempt=run.current_attempt,
-        events=(_told("Cancelled", state, reason="cancel_requested"),),
-    )
+    return Next(status=state, stage=None, attempt=run.current_attempt, events=(_CANCELLED_EVENT,))
 
 
 def begins(stage: Stage, attempt: int) -> NewEvent:
@@ -290,7 +289,10 @@ def begins(stage: Stage, attempt: int) -> NewEvent:
 
 
 def _told(message: str, status: RunStatus, **metadata: Any) -> NewEvent:
-    return NewEvent(event_type=EventType.STAGE_CHANGE, message=message, metadata={"status": str(status), **metadata})
+    return NewEvent(event_type=EventType.STAGE_CHANGE, message=message, metadata={"status": status.value, **metadata})
+
+
+_CANCELLED_EVENT: Final = _told("Cancelled", RunStatus.CANCELLED, reason="cancel_requested")
 
 
 # --- Claims ------------------------------------------------------------------------------------------------------
@@ -371,23 +373,29 @@ def resume(run: Run, artifacts: Iterable[Artifact]) -> Resumption:
     kept = list(artifacts)
     outputs = {a.attempt: a for a in kept if a.artifact_type is ArtifactType.OUTPUT}
     evaluations = {a.attempt: read_evaluation(a) for a in kept if a.artifact_type is ArtifactType.EVALUATION}
-    run = attrs.evolve(run, final_score=None, best_attempt=None)
+    best: _Best = (None, None)
     for attempt in sorted(evaluations):
-        run = attrs.evolve(run, **_best(run, evaluations[attempt].score, attempt))
+        best = _best(*best, evaluations[attempt].score, attempt)
     signal, attempt = stored_signal(kept, run.max_attempts)
     stage = _CLAIMED[signal]
     assert isinstance(stage, Stage)
     last = max(evaluations, default=0)
-    if (
-        last
-        and last >= max(outputs, default=0)
-        and (last >= run.max_attempts or evaluations[last].score >= run.pass_threshold)
-    ):
-        judged = attrs.evolve(run, current_stage=Stage.EVALUATING, current_attempt=last)
-        return Resumption(run=judged, change=judge_again(judged, evaluations[last]))
-    run = attrs.evolve(run, current_stage=stage, current_attempt=attempt)
+    if last > 0 and last >= max(outputs, default=0):
+        judged = _at(run, Stage.EVALUATING, last, best)
+        change = judge_again(judged, evaluations[last])
+        if change.then.status.ended:
+            return Resumption(run=judged, change=change)
     output = outputs.get(attempt if stage is Stage.EVALUATING else attempt - 1)
-    return Resumption(run=run, output=output, evaluation=evaluations.get(attempt - 1))
+    return Resumption(run=_at(run, stage, attempt, best), output=output, evaluation=evaluations.get(attempt - 1))
+
+
+def _at(run: Run, stage: Stage, attempt: int, best: _Best) -> Run:
+    if (run.current_stage, run.current_attempt, run.final_score, run.best_attempt) == (stage, attempt, *best):
+        return run
+    final_score, best_attempt = best
+    return attrs.evolve(
+        run, current_stage=stage, current_attempt=attempt, final_score=final_score, best_attempt=best_attempt
+    )
 
 
 def read_evaluation(artifact: Artifact | NewArtifact) -> Evaluation:

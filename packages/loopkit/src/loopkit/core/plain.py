@@ -17,6 +17,8 @@ MAX_OUTPUT_BYTES: Final = 16 << 20
 
 _MAX_INTEGER_BITS: Final = 1024
 
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 
 def dumps(value: Any) -> str:
     """Give the JSON text of a checked value, keys in their given order, no blanks, text as it is."""
