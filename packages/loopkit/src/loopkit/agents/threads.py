@@ -17,7 +17,7 @@ import anyio
 
 from loopkit.eventloop import EventLoop
 
-__all__ = ["DaemonThreads", "in_thread", "result_of"]
+__all__ = ["THREADS", "DaemonThreads", "in_thread", "result_of", "settled"]
 
 T = TypeVar("T")
 
@@ -92,20 +92,25 @@ def _context() -> Context:
     return context
 
 
-async def result_of(future: "Future[T]") -> T:
-    """Wait for what another thread makes; when cancelled, cancel it or leave it behind."""
+async def settled(future: "Future[Any]") -> None:
+    """Wait until another thread is done with ``future``, well or not."""
     loop, done = EventLoop(), anyio.Event()
     future.add_done_callback(lambda _: loop.call_soon(done.set))
+    await done.wait()
+
+
+async def result_of(future: "Future[T]") -> T:
+    """Wait for what another thread makes; when cancelled, cancel it or leave it behind."""
     try:
-        await done.wait()
+        await settled(future)
     finally:
         future.cancel()
     return future.result()
 
 
-_THREADS: Final = DaemonThreads()
+THREADS: Final = DaemonThreads()
 
 
 async def in_thread(function: Callable[[], T]) -> T:
     """Call ``function`` in a daemon thread; when cancelled, leave it behind and drop what it gives."""
-    return await result_of(_THREADS.call(function))
+    return await result_of(THREADS.call(function))
