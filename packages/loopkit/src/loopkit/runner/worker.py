@@ -84,7 +84,7 @@ class Runner:
         self._grace = grace
         self._clock = self._environment.clock
         self._keeper = Keeper(store, self._clock, heartbeat=heartbeat)
-        self._works: set[Work] = set()
+        self._works: dict[Work, None] = {}
         self._ending: set[Work] = set()
         self._wake = anyio.Event()
         self._idle: anyio.CancelScope | None = None
@@ -169,7 +169,7 @@ class Runner:
 
     def _begin(self, held: Held) -> None:
         work = Work(self._crew, self._agents[held.run.agent_name], held, since=self._claiming_since)
-        self._works.add(work)
+        self._works[work] = None
         self.status.claimed += 1
         self.status.busy = len(self._works)
         self._crew.tasks.start_soon(work.work, name=f"run {held.run.id}")
@@ -177,7 +177,7 @@ class Runner:
             work.interrupt(Interrupt.END)
 
     def _finished(self, work: Work) -> None:
-        self._works.discard(work)
+        self._works.pop(work, None)
         self._ending.discard(work)
         self.status.busy = len(self._works)
         _count(self.status, work)
