@@ -1,0 +1,155 @@
+"""What the tests of the web share: agents, apps over a store in memory, clients, and a listener of event streams."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx
+from starlette.types import ASGIApp, Message
+
+import loopkit
+from loopkit import Agent, MemoryStore
+from loopkit_web import App, Streams, allow_all, create_app
+
+NAMER_INPUTS: dict[str, Any] = {
+    "type": "object",
+    "required": ["thing"],
+    "properties": {
+        "thing": {"type": "string", "title": "Thing", "maxLength": 5_000},
+        "count": {"type": "integer", "minimum": 1, "default": 3},
+    },
+    "additionalProperties": False,
+}
+
+
+def namer(name: str = "namer") -> Agent:
+    """An agent that fails its first attempt and passes its second."""
+    return Agent(
+        name=name,
+        produce=lambda ctx: f"A name for {ctx.inputs['thing']}",
+        evaluate=lambda ctx: {"score": min(1.0, 0.45 * ctx.attempt), "feedback": "shorter"},
+        revise=lambda ctx: ctx.output[:-3],
+        description="Names things.",
+        inputs=NAMER_INPUTS,
+    )
+
+
+def quick_streams(**bounds: Any) -> Streams:
+    """Bounds of streams that look at the store without rest."""
+    return Streams(poll_seconds=0.001, **bounds)
+
+
+def make_app(store: Any = None, agents: Any = None, **options: Any) -> App:
+    """An app that lets everybody do everything, where ``options`` do not say otherwise."""
+    given = {"access": allow_all, "streams": quick_streams()} | options
+    return create_app(MemoryStore() if store is None else store, [namer()] if agents is None else agents, **given)
+
+
+def client(app: ASGIApp, *, host: str = "localhost:8700", address: str = "127.0.0.1", **options: Any) -> httpx.AsyncClient:
+    """A client of an app in this process; a fault that the app lets through is raised here."""
+    transport = httpx.ASGITransport(app, client=(address, 4000), root_path=options.pop("root_path", ""))
+    return httpx.AsyncClient(transport=transport, base_url=f"http://{host}", **options)
+
+
+async def started(http: httpx.AsyncClient, thing: str = "a cat") -> dict[str, Any]:
+    """Start a run and give it."""
+    answer = await http.post("/api/workflows", json={"agentName": "namer", "inputs": {"thing": thing}})
+    assert answer.status_code == 201, answer.text
+    run: dict[str, Any] = answer.json()
+    return run
+
+
+async def work(store: Any) -> None:
+    """Work every queued run to its end."""
+    await loopkit.Runner(store, [namer()], concurrency=2).drain()
+
+
+class Listener:
+    """The client's end of one event stream."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.ended = anyio.Event()
+        self._buffer = ""
+        self._gone = anyio.Event()
+        self._in, self._out = anyio.create_memory_object_stream[str](10_000)
+
+    async def message(self) -> dict[str, str]:
+        """Give the next message (comments and ``retry`` alone count as well), or {} when the stream has ended."""
+        while "\n\n" not in self._buffer:
+            try:
+                self._buffer += await self._out.receive()
+            except anyio.EndOfStream:
+                return {}
+        block, self._buffer = self._buffer.split("\n\n", 1)
+        return dict(line.split(": ", 1) for line in block.splitlines())
+
+    async def event(self) -> dict[str, Any] | None:
+        """Give the data of the next message that has some, or None when the stream has ended."""
+        while message := await self.message():
+            if "data" in message:
+                return {"#": message.get("id"), **json.loads(message["data"])}
+        return None
+
+    async def rest(self) -> list[dict[str, Any]]:
+        """Give the data of all that still comes."""
+        found = []
+        while (event := await self.event()) is not None:
+            found.append(event)
+        return found
+
+    def hang_up(self) -> None:
+        self._gone.set()
+
+    async def receive(self) -> Message:
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+        elif message.get("body"):
+            await self._in.send(message["body"].decode())
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self._in.close()
+
+
+@asynccontextmanager
+async def listening(app: ASGIApp, path: str, query: str = "", **headers: str) -> AsyncIterator[Listener]:
+    """Open a stream; it is hung up in the end if it is still open."""
+    listener = Listener()
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "root_path": "",
+        "scheme": "http",
+        "query_string": query.encode(),
+        "client": ("127.0.0.1", 4000),
+        "headers": [
+            (b"host", b"localhost"),
+            (b"accept", b"text/event-stream"),
+            *((name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()),
+        ],
+    }
+
+    async def talk() -> None:
+        await app(scope, listener.receive, listener.send)
+        listener._in.close()
+        listener.ended.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(talk)
+        try:
+            yield listener
+        finally:
+            listener.hang_up()
+            with anyio.fail_after(10):
+                await listener.ended.wait()
+            listener._out.close()
