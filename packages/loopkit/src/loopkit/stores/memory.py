@@ -77,7 +77,7 @@ class MemoryStore:
             now = self._stamp()
             for lease in leases:
                 run = self._runs.get(lease.run_id)
-                if run is not None and _holds(lease, run):
+                if run is not None and self._holds(lease, run):
                     self._put(run, heartbeat_at=max(now, run.heartbeat_at or now))
             return self._beats(leases)
 
@@ -88,7 +88,7 @@ class MemoryStore:
     async def record(self, lease: Lease, change: Change) -> Run:
         with self._lock:
             run = self._runs.get(lease.run_id)
-            if run is None or not _holds(lease, run):
+            if run is None or not self._holds(lease, run):
                 raise LeaseLost(lease.run_id)
             chosen = change.then if run.cancel_requested_at is None else change.cancelled
             now = self._stamp()
@@ -375,18 +375,17 @@ class MemoryStore:
         beats = []
         for lease in leases:
             run = self._runs.get(lease.run_id)
-            held = run is not None and _holds(lease, run)
+            held = run is not None and self._holds(lease, run)
             asked = held and run is not None and run.cancel_requested_at is not None
             beats.append(Beat(run_id=lease.run_id, held=held, cancel_requested=asked))
         return beats
 
-
-def _holds(lease: Lease, run: Run) -> bool:
-    return run.status is RunStatus.RUNNING and (run.lease_id, run.claimed_by, run.fencing_token) == (
-        lease.lease_id,
-        lease.claimed_by,
-        lease.fencing_token,
-    )
+    def _holds(self, lease: Lease, run: Run) -> bool:
+        return run.status is RunStatus.RUNNING and (run.lease_id, run.claimed_by, run.fencing_token) == (
+            lease.lease_id,
+            lease.claimed_by,
+            lease.fencing_token,
+        )
 
 
 def _why_not(run: Run) -> str:

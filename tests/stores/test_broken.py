@@ -1,0 +1,47 @@
+"""The suite is tested by stores that are wrong: each has one flaw and fails a case that is named for it."""
+
+import functools
+import inspect
+from typing import Any
+
+import anyio
+import pytest
+
+from loopkit.stores.memory import MemoryStore
+from loopkit.testing import HandClock, MaintenanceSuite, StorageSuite
+from loopkit.testing.cases import fencing
+from tests.stores.broken import FLAWS
+
+
+class Everything(StorageSuite, MaintenanceSuite):
+    """Every case that the broken stores are held to."""
+
+
+LOSSES = {loss.__name__[1:]: loss for loss in fencing.LOSSES}
+
+
+def run_case(store: type[MemoryStore], case: str, arguments: tuple[Any, ...]) -> None:
+    """Run one case of the suite on a fresh store."""
+    clock = HandClock()
+    method = getattr(Everything(), case)
+    fixtures = {"storage": store(now=clock), "clock": clock}
+    names = [name for name in inspect.signature(method).parameters if name not in fixtures]
+    given = dict(zip(names, arguments, strict=True))
+    if "loss" in given:
+        given["loss"] = LOSSES[given["loss"]]
+    wanted = {name: fixtures[name] for name in inspect.signature(method).parameters if name in fixtures}
+    anyio.run(functools.partial(method, **wanted, **given))
+
+
+@pytest.mark.parametrize("store", FLAWS, ids=lambda store: store.__name__)
+def test_the_suite_finds_the_flaw(store: type[MemoryStore]) -> None:
+    """The case named fails on the broken store, and passes on the one without the flaw."""
+    case, arguments = FLAWS[store]
+    run_case(MemoryStore, case, arguments)
+    with pytest.raises((Exception, pytest.fail.Exception)):
+        run_case(store, case, arguments)
+
+
+def test_there_are_enough_flaws() -> None:
+    """Every verb that writes is broken in more than one way."""
+    assert len(FLAWS) >= 40
