@@ -49,7 +49,9 @@ def make_app(store: Any = None, agents: Any = None, **options: Any) -> App:
     return create_app(MemoryStore() if store is None else store, [namer()] if agents is None else agents, **given)
 
 
-def client(app: ASGIApp, *, host: str = "localhost:8700", address: str = "127.0.0.1", **options: Any) -> httpx.AsyncClient:
+def client(
+    app: ASGIApp, *, host: str = "localhost:8700", address: str = "127.0.0.1", **options: Any
+) -> httpx.AsyncClient:
     """A client of an app in this process; a fault that the app lets through is raised here."""
     transport = httpx.ASGITransport(app, client=(address, 4000), root_path=options.pop("root_path", ""))
     return httpx.AsyncClient(transport=transport, base_url=f"http://{host}", **options)

@@ -33,7 +33,9 @@ async def test_pages_of_events_follow_each_other() -> None:
     assert set(found[0]) == {"id", "runId", "eventType", "stage", "attempt", "message", "metadata", "createdAt"}
 
 
-@pytest.mark.parametrize("query", ["", "runId=", "runId=r&after=-1", "runId=r&after=9223372036854775808", "runId=r&x=1"])
+@pytest.mark.parametrize(
+    "query", ["", "runId=", "runId=r&after=-1", "runId=r&after=9223372036854775808", "runId=r&x=1"]
+)
 async def test_a_malformed_question_is_400(query: str) -> None:
     """Without a run, and with an impossible id, nothing is guessed."""
     async with client(make_app()) as http:

@@ -23,7 +23,13 @@ async def test_a_started_run_is_queued_and_found_where_the_location_says() -> No
     async with client(make_app(), root_path="/loop") as http:
         answer = await http.post(
             "/loop/api/workflows",
-            json={"agentName": "namer", "inputs": {"thing": "a cat"}, "cycleId": "c", "maxAttempts": 2, "passThreshold": 1},
+            json={
+                "agentName": "namer",
+                "inputs": {"thing": "a cat"},
+                "cycleId": "c",
+                "maxAttempts": 2,
+                "passThreshold": 1,
+            },
         )
         run = answer.json()
         assert answer.status_code == 201
@@ -46,7 +52,13 @@ async def test_all_faults_of_a_body_are_told_at_once_each_with_its_pointer() -> 
     """422 lists unknown fields, wrong types, bounds, and what the agent's schema refuses, together; nothing is queued."""
     store = MemoryStore()
     async with client(make_app(store)) as http:
-        body = {"agentName": "namer", "inputs": {"count": 0, "b/o~g": 1}, "maxAttempts": True, "passThreshold": 2, "more": 1}
+        body = {
+            "agentName": "namer",
+            "inputs": {"count": 0, "b/o~g": 1},
+            "maxAttempts": True,
+            "passThreshold": 2,
+            "more": 1,
+        }
         answer = await http.post("/api/workflows", json=body)
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
@@ -285,6 +297,11 @@ async def test_head_is_get_without_the_body() -> None:
     """HEAD of every readable address has the headers of GET and nothing more, streams too."""
     async with client(make_app()) as http:
         run = await started(http)
-        for path in ("/api/workflows", "/api/health", f"/api/workflow-events?runId={run['id']}", "/api/workflow-stream"):
+        for path in (
+            "/api/workflows",
+            "/api/health",
+            f"/api/workflow-events?runId={run['id']}",
+            "/api/workflow-stream",
+        ):
             answer: httpx.Response = await http.head(path, headers={"Accept": "text/event-stream"})
             assert (answer.status_code, answer.content) == (200, b"")

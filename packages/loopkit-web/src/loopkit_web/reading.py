@@ -20,7 +20,8 @@ import anyio
 import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
+from starlette.types import Receive
 
 from loopkit import wire
 from loopkit.core import plain
@@ -124,19 +125,22 @@ async def content(request: Request, *, media_type: str, max_bytes: int, seconds:
         raise _too_large(max_bytes)
     try:
         with anyio.fail_after(seconds):
-            return await _read(request, max_bytes)
+            return await _read(request.receive, max_bytes)
     except TimeoutError:
         raise Refused("too-slow", headers={"Connection": "close"}) from None
-    except ClientDisconnect:
-        raise Refused("bad-body", "The body ended early.") from None
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
+async def _read(receive: Receive, max_bytes: int) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused("bad-body", "The body ended early.")
+        body += message.get("body", b"")
         if len(body) > max_bytes:
             raise _too_large(max_bytes)
+        more = message.get("more_body", False)
     return bytes(body)
 
 
