@@ -32,7 +32,7 @@ def _as_body(value: Any) -> StageBody:
         return body
     if callable(value):
         return FunctionStage(value)
-    raise InvalidConfig(f"must be a callable or a StageSpec, not {kind_of(value)}")
+    raise InvalidConfig(f"a stage must be a callable or a StageSpec, not {kind_of(value)}")
 
 
 def _check_timeout(_: object, attribute: Any, value: Any) -> None:

@@ -74,7 +74,7 @@ class FunctionStage:
 class ImportedStage:
     """A stage that names a callable; it is imported with the first call, a folder first on the import path."""
 
-    reference: str = attrs.field()
+    reference: str = attrs.field(alias="python")
     """``module:callable``; the callable may be an attribute of an attribute."""
     folder: Path
     _found: FunctionStage | None = attrs.field(default=None, init=False)
