@@ -45,3 +45,41 @@ def _number_postgresql(element: CycleNumber, compiler: SQLCompiler, **options: A
     text = compiler.process(element.clauses, **options)
     pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9]{1,15}$"
     return f"(CASE WHEN {text} ~ '{pattern}' THEN CAST(substr({text}, 12) AS BIGINT) END)"
+
+
+class Day(FunctionElement[str]):
+    """The UTC date of a time, ``YYYY-MM-DD``."""
+
+    type = Text()
+    inherit_cache = True
+    name = "day"
+
+
+class CycleId(FunctionElement[str]):
+    """The cycle id of a day and a number."""
+
+    type = Text()
+    inherit_cache = True
+    name = "cycle_id"
+
+
+@compiles(Day)
+def _date(element: Day, compiler: SQLCompiler, **options: Any) -> str:
+    return f"strftime('%Y-%m-%d', {compiler.process(element.clauses, **options)})"
+
+
+@compiles(Day, "postgresql")
+def _date_postgresql(element: Day, compiler: SQLCompiler, **options: Any) -> str:
+    return f"to_char(({compiler.process(element.clauses, **options)}) AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+
+
+@compiles(CycleId)
+def _cycle(element: CycleId, compiler: SQLCompiler, **options: Any) -> str:
+    day, number = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"({day} || printf('-%03d', {number}))"
+
+
+@compiles(CycleId, "postgresql")
+def _cycle_postgresql(element: CycleId, compiler: SQLCompiler, **options: Any) -> str:
+    day, number = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"({day} || '-' || lpad(CAST({number} AS TEXT), greatest(3, length(CAST({number} AS TEXT))), '0'))"

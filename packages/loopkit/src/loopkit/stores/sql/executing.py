@@ -1,0 +1,106 @@
+"""What the writer asks of a database: to perform a batch in one transaction, and to find out whether it was.
+
+The executors are in the modules :mod:`on_sqlite`, :mod:`on_postgresql` and :mod:`on_libsql`. Each keeps one connection
+of its own and is used by one thread at a time; on any error it lets go of the connection and opens a new one.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import attrs
+
+from loopkit.stores.sql.items import Beating, Claiming, Item, Recording, Submission
+
+
+@attrs.frozen
+class Batch:
+    """Items by what they are, in the order in which their rows are locked."""
+
+    records: list[Recording]
+    submissions: list[Submission]
+    claims: list[Claiming]
+    beats: list[Beating]
+
+    @property
+    def items(self) -> list[Item]:
+        return [*self.records, *self.submissions, *self.claims, *self.beats]
+
+
+def batch(items: Iterable[Item]) -> Batch:
+    """Sort items into a batch; changes of held runs by run."""
+    made = Batch([], [], [], [])
+    for item in items:
+        match item:
+            case Recording():
+                made.records.append(item)
+            case Submission():
+                made.submissions.append(item)
+            case Claiming():
+                made.claims.append(item)
+            case Beating():
+                made.beats.append(item)
+    made.records.sort(key=lambda item: item.lease.run_id)
+    return made
+
+
+Find = Callable[[str], Sequence[Any] | None]
+"""Gives a run's row, its last write at the end."""
+
+
+@attrs.frozen
+class Claimed:
+    """What a claim came to."""
+
+    rows: Sequence[Sequence[Any]]
+    """A row of ``run_columns``, the last write and the previous heartbeat for each run that was touched."""
+    artifacts: Sequence[Sequence[Any]]
+    """Rows of the artifacts of the runs that were claimed, in order."""
+
+
+def landed(batch: Batch, find_run: Find, find_claim: Callable[[Claiming], Claimed]) -> bool:
+    """Tell whether a batch was committed, by any trace of it, and give each item its outcome if so.
+
+    A change whose run was written again since then counts as refused; the writer looks closer at those.
+    """
+    by_id = {run_id: find_run(run_id) for item in (*batch.records, *batch.submissions) for run_id in _ids(item)}
+    claims = {id(item): find_claim(item) for item in _claims(batch)}
+    traces = [row[-1] for row in by_id.values() if row is not None]
+    own = {item.write for item in batch.items}
+    if not own & set(traces) and not any(claim.rows for claim in claims.values()):
+        return False
+    for record in batch.records:
+        row = by_id[record.lease.run_id]
+        record.outcome = row if row is not None and row[-1] == record.write else None
+    for new in batch.submissions:
+        new.outcome = [by_id[run_id] for run_id in new.ids]
+    for claim in _claims(batch):
+        claim.outcome = claims[id(claim)]
+    return True
+
+
+def _ids(item: Recording | Submission) -> Sequence[str]:
+    return [item.lease.run_id] if isinstance(item, Recording) else item.ids
+
+
+def _claims(batch: Batch) -> list[Claiming]:
+    return [*batch.claims, *(new.claim for new in batch.submissions if new.claim is not None)]
+
+
+class Executor(Protocol):
+    """One database, as the writer sees it."""
+
+    def form(self, row: dict[str, Any]) -> Any:
+        """Give an item's values as the statements take them."""
+        ...
+
+    def perform(self, batch: Batch) -> None:
+        """Write a batch in one transaction and give each item its outcome."""
+        ...
+
+    def find(self, batch: Batch) -> bool:
+        """Take the locks, look for what the batch writes, and if it is there give each item its outcome."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...

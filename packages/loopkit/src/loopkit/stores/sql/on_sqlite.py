@@ -1,0 +1,195 @@
+"""Batches on SQLite: the driver's own connection, one write transaction a batch, each statement run once an item."""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sqlalchemy import Engine, bindparam
+from sqlalchemy.dialects import sqlite
+
+from loopkit.stores.sql import claiming, statements
+from loopkit.stores.sql.executing import Batch, Claimed, landed
+from loopkit.stores.sql.items import Beating, Claiming, Recording, Submission
+from loopkit.stores.sql.sources import TEXT, constant, one, script
+from loopkit.stores.sql.tables import runs
+
+DIALECT: Final = sqlite.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+_RUN_ID: Final = bindparam("run_id", type_=TEXT)
+_RETURNED: Final = (*statements.run_columns(), runs.c.last_write)
+
+
+def _text(statement: Any) -> str:
+    return script(statement, DIALECT).text
+
+
+PICKED: Final = claiming.resumed(one(claiming.PICK)).subquery("picked")
+
+GO_ON: Final = _text(statements.go_on(one(statements.CHANGE)).returning(*_RETURNED))
+KEEP_ARTIFACT: Final = _text(statements.keep_artifact(one(statements.ARTIFACT), runs))
+TELL: Final = _text(statements.tell(one(statements.EVENT), runs))
+KEEP_KEY: Final = _text(statements.keep_key(one(statements.NEW), "sqlite"))
+QUEUE: Final = _text(statements.queue(one(statements.NEW), constant(1)).returning(*_RETURNED))
+RUN_OF_KEY: Final = _text(statements.run_of_key())
+WAITING_CANCELLED: Final = _text(claiming.waiting_cancelled())
+WAITING_QUEUED: Final = _text(claiming.waiting_queued(one(claiming.AGENT)))
+WAITING_STALLED: Final = _text(claiming.waiting_stalled(one(claiming.AGENT)))
+WAITING_ONE: Final = _text(claiming.waiting_one(_RUN_ID))
+TAKE: Final = _text(claiming.take(PICKED).returning(*_RETURNED))
+TELL_CLAIM: Final = _text(claiming.tell_claim(runs, runs.c.id == _RUN_ID))
+ARTIFACTS_OF: Final = _text(statements.artifacts_of(_RUN_ID))
+RENEW: Final = _text(statements.renew(one(statements.LEASE)))
+LOOK: Final = _text(statements.look(one(statements.LEASE)))
+RUN_NOW: Final = _text(statements.run_now(_RUN_ID))
+CLAIMED_BY_CALL: Final = _text(claiming.claimed_by_call())
+
+_CANCEL_REQUESTED_AT: Final = 15
+"""Where the time of the cancel request stands in a row of ``run_columns``."""
+
+
+class OnSqlite:
+    """An :class:`loopkit.stores.sql.executing.Executor` of an SQLite file."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], dict[str, Any]]) -> None:
+        """``clock`` gives the parameters ``now`` and ``stalled_seconds``."""
+        self._engine = engine
+        self._clock = clock
+        self._connection: sqlite3.Connection | None = None
+
+    def form(self, row: dict[str, Any]) -> dict[str, Any]:
+        return row | self._clock()
+
+    def perform(self, batch: Batch) -> None:
+        with self._transaction() as cursor:
+            _record(cursor, batch.records)
+            for new in batch.submissions:
+                self._submit(cursor, new)
+            for claim in batch.claims:
+                claim.outcome = self._claim(cursor, claim, claim.run_id)
+            for beat in batch.beats:
+                _beat(cursor, beat)
+
+    def find(self, batch: Batch) -> bool:
+        with self._transaction() as cursor:
+
+            def find_run(run_id: str) -> Any:
+                return cursor.execute(RUN_NOW, {"run_id": run_id, **self._clock()}).fetchone()
+
+            def find_claim(item: Claiming) -> Claimed:
+                found = cursor.execute(CLAIMED_BY_CALL, item.call).fetchall()
+                return Claimed(found, _artifacts(cursor, found))
+
+            return landed(batch, find_run, find_claim)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Cursor]:
+        if self._connection is None:
+            self._connection = _own_connection(self._engine)
+        cursor = self._connection.cursor()
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+            yield cursor
+            cursor.execute("COMMIT")
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            cursor.close()
+
+    def _submit(self, cursor: sqlite3.Cursor, item: Submission) -> None:
+        for row, key in zip(item.rows, item.keys, strict=True):
+            if key is not None:
+                cursor.execute(KEEP_KEY, row)
+        made = [cursor.execute(QUEUE, row).fetchall() for row in item.rows]
+        cursor.executemany(TELL, item.events)
+        item.outcome = [
+            rows[0] if rows else cursor.execute(RUN_OF_KEY, {"key": key, **self._clock()}).fetchone()
+            for rows, key in zip(made, item.keys, strict=True)
+        ]
+        if item.claim is not None:
+            item.claim.outcome = self._claim(cursor, item.claim, item.outcome[0][0])
+
+    def _claim(self, cursor: sqlite3.Cursor, item: Claiming, run_id: str | None) -> Claimed:
+        call = item.call | self._clock()
+        picks = _picks(cursor, item, call) if run_id is None else _pick(cursor, run_id, call)
+        taken: list[Sequence[Any]] = []
+        for pick, previous in picks:
+            values = call | pick
+            for row in cursor.execute(TAKE, values).fetchall():
+                cursor.execute(TELL_CLAIM, values)
+                taken.append((*row, previous))
+        return Claimed(taken, _artifacts(cursor, taken))
+
+
+def _own_connection(engine: Engine) -> sqlite3.Connection:
+    """A connection outside the engine's pool."""
+    pooled = engine.raw_connection()
+    connection = pooled.driver_connection
+    assert isinstance(connection, sqlite3.Connection)
+    pooled.detach()
+    return connection
+
+
+def _record(cursor: sqlite3.Cursor, items: Sequence[Recording]) -> None:
+    kept: list[dict[str, Any]] = []
+    told: list[dict[str, Any]] = []
+    for item in items:
+        written = cursor.execute(GO_ON, item.row).fetchall()
+        if not written:
+            item.outcome = None
+            continue
+        item.outcome = row = written[0]
+        way = "then_back" if row[_CANCEL_REQUESTED_AT] is None else "cancelled_back"
+        told += [event for event in item.events if event[way] is not None]
+        if item.artifact is not None:
+            kept.append(item.artifact)
+    cursor.executemany(KEEP_ARTIFACT, kept)
+    cursor.executemany(TELL, told)
+
+
+_Pick = tuple[dict[str, Any], float | None]
+"""The values of :data:`loopkit.stores.sql.claiming.PICK`, and how often the holder before renewed."""
+
+
+def _picks(cursor: sqlite3.Cursor, item: Claiming, call: dict[str, Any]) -> list[_Pick]:
+    """The runs to end for a cancel request, then the oldest of all agents."""
+    asked = cursor.execute(WAITING_CANCELLED, call).fetchall()
+    picks: list[_Pick] = [({"run_id": run_id, "number": 0, "definition": None}, None) for (run_id,) in asked]
+    if not call["limit"]:
+        return picks
+    waiting = [
+        (since, run_id, agent["definition"], previous)
+        for agent in item.agents
+        for text in (WAITING_QUEUED, WAITING_STALLED)
+        for run_id, since, previous in cursor.execute(text, call | agent).fetchall()
+    ]
+    waiting.sort(key=lambda one: one[:2])
+    for number, (_, run_id, definition, previous) in enumerate(waiting[: call["limit"]], 1):
+        picks.append(({"run_id": run_id, "number": number, "definition": definition}, previous))
+    return picks
+
+
+def _pick(cursor: sqlite3.Cursor, run_id: str, call: dict[str, Any]) -> list[_Pick]:
+    found = cursor.execute(WAITING_ONE, {"run_id": run_id}).fetchall()
+    return [({"run_id": run_id, "number": 1, "definition": call["definition"]}, previous) for *_, previous in found]
+
+
+def _artifacts(cursor: sqlite3.Cursor, claimed: Sequence[Sequence[Any]]) -> list[Any]:
+    """The artifacts of the runs that go on where they were; one that begins has none."""
+    return [
+        artifact
+        for row in claimed
+        if row[4] in ("evaluating", "revising")
+        for artifact in cursor.execute(ARTIFACTS_OF, {"run_id": row[0]}).fetchall()
+    ]
+
+
+def _beat(cursor: sqlite3.Cursor, item: Beating) -> None:
+    if item.renews:
+        cursor.executemany(RENEW, item.rows)
+    item.outcome = [found for row in item.rows for found in cursor.execute(LOOK, row).fetchall()]

@@ -1,0 +1,287 @@
+"""The hot statements, each written once over its items; see :mod:`loopkit.stores.sql.sources`.
+
+Nothing is decided here that the machine has not decided: a change comes with every way it may go, and the statement
+picks one by what stands in the row. What follows on a run's update does something only where that update stamped this
+call's own ``last_write``, which is also what is looked for after an unknown commit.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import (
+    FromClause,
+    Insert,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.elements import ColumnElement
+
+from loopkit.core.journal import ArtifactType
+from loopkit.core.run import ENDED, RunStatus
+from loopkit.stores.sql import rows
+from loopkit.stores.sql.cycles import CycleDay, CycleId, CycleNumber, Day
+from loopkit.stores.sql.instants import Instant, present, stamp
+from loopkit.stores.sql.sources import BIG, INTEGER, REAL, TEXT, YES_NO, Items, Shape, constant
+from loopkit.stores.sql.tables import Json, artifacts, days, events, keys, running, runs
+
+LEASE: Final[Shape] = {"run_id": TEXT, "lease_id": TEXT, "claimed_by": TEXT, "fencing_token": BIG}
+CHANGE: Final[Shape] = {
+    **LEASE,
+    "then_status": TEXT,
+    "then_stage": TEXT,
+    "then_attempt": INTEGER,
+    "then_error": TEXT,
+    "then_events": INTEGER,
+    "cancelled_status": TEXT,
+    "cancelled_stage": TEXT,
+    "cancelled_attempt": INTEGER,
+    "cancelled_error": TEXT,
+    "cancelled_events": INTEGER,
+    "final_score": REAL,
+    "best_attempt": INTEGER,
+    "finishes_stage": YES_NO,
+    "write": TEXT,
+}
+ARTIFACT: Final[Shape] = {
+    "run_id": TEXT,
+    "write": TEXT,
+    "attempt": INTEGER,
+    "artifact_type": TEXT,
+    "filename": TEXT,
+    "content": TEXT,
+    "is_json": YES_NO,
+    "score": REAL,
+}
+EVENT: Final[Shape] = {
+    "run_id": TEXT,
+    "write": TEXT,
+    "event_type": TEXT,
+    "stage": TEXT,
+    "attempt": INTEGER,
+    "message": TEXT,
+    "metadata": TEXT,
+    "then_back": INTEGER,
+    "cancelled_back": INTEGER,
+}
+"""``..._back`` tells how many events of the write follow this one that way; NULL: it is not written that way."""
+NEW: Final[Shape] = {
+    "run_id": TEXT,
+    "write": TEXT,
+    "agent_name": TEXT,
+    "cycle_id": TEXT,
+    "max_attempts": INTEGER,
+    "pass_threshold": REAL,
+    "inputs": TEXT,
+    "retry_of": TEXT,
+    "key": TEXT,
+    "fingerprint": TEXT,
+    "position": INTEGER,
+}
+
+EVENT_FIELDS: Final = ["run_id", "event_type", "stage", "attempt", "message", "metadata", "created_at", "seq"]
+
+
+def run_columns() -> list[ColumnElement[Any]]:
+    """What :func:`loopkit.stores.sql.rows.run` reads, of a run that was just written and so is not stalled."""
+    return [*rows.run_columns()[:-1], false().label("stalled")]
+
+
+# --- A held run -------------------------------------------------------------------------------------------------------
+
+
+def held(lease: Items) -> ColumnElement[bool]:
+    """True only while the lease is the run's newest claim; the holder too, since other programs write no token."""
+    return and_(
+        runs.c.id == lease["run_id"],
+        running,
+        runs.c.fencing_token == lease["fencing_token"],
+        runs.c.lease_id == lease["lease_id"],
+        runs.c.claimed_by == lease["claimed_by"],
+    )
+
+
+def go_on(change: Items) -> Update:
+    """Put a held run into the state that its change leads to, and renew its lease."""
+    status, ends, waits = _chosen(change, "status"), _ends(change), _chosen(change, "status") == constant("queued")
+    return (
+        update(runs)
+        .where(held(change))
+        .values(
+            status=status,
+            current_stage=_chosen(change, "stage"),
+            current_attempt=_chosen(change, "attempt"),
+            error_message=case((ends, _chosen(change, "error")), else_=runs.c.error_message),
+            final_score=change["final_score"],
+            best_attempt=change["best_attempt"],
+            lost_leases=case((change["finishes_stage"], constant(0)), else_=runs.c.lost_leases),
+            heartbeat_at=case((~waits, _renewed())),
+            claimed_at=case((~waits, runs.c.claimed_at)),
+            claimed_by=case((~waits, runs.c.claimed_by)),
+            lease_id=case((~or_(ends, waits), runs.c.lease_id)),
+            completed_at=case((ends, stamp()), else_=runs.c.completed_at),
+            event_seq=runs.c.event_seq + _chosen(change, "events"),
+            last_write=change["write"],
+        )
+    )
+
+
+def keep_artifact(artifact: Items, written: FromClause) -> Insert:
+    """Keep the artifact of a change that was written."""
+    source = select(
+        artifact["run_id"],
+        artifact["attempt"],
+        artifact["artifact_type"],
+        artifact["filename"],
+        artifact["content"],
+        artifact["is_json"],
+        artifact["score"],
+        stamp(),
+    ).where(_was_written(artifact, written))
+    fields = ["run_id", "attempt", "artifact_type", "filename", "content", "is_json", "score", "created_at"]
+    return insert(artifacts).from_select(fields, source)
+
+
+def tell(event: Items, written: FromClause, *, order: Sequence[ColumnElement[Any]] = ()) -> Insert:
+    """Add an event of a change that was written, where the way that the run went has it."""
+    back = case(
+        (written.c.cancel_requested_at.is_(None), event["then_back"]),
+        else_=event["cancelled_back"],
+    )
+    source = (
+        select(
+            event["run_id"],
+            event["event_type"],
+            event["stage"],
+            func.coalesce(event["attempt"], written.c.current_attempt),
+            event["message"],
+            cast(event["metadata"], Json),
+            stamp(),
+            written.c.event_seq - back,
+        )
+        .where(_was_written(event, written), back.isnot(None))
+        .order_by(*order)
+    )
+    return insert(events).from_select(EVENT_FIELDS, source)
+
+
+def renew(lease: Items) -> Update:
+    """Renew a lease that still holds."""
+    return update(runs).where(held(lease)).values(heartbeat_at=_renewed())
+
+
+def look(lease: Items) -> Select[Any]:
+    """Find the lease if it still holds, and whether a cancel is requested."""
+    return select(runs.c.id, runs.c.lease_id, runs.c.cancel_requested_at.isnot(None)).where(held(lease))
+
+
+def _chosen(change: Items, name: str) -> ColumnElement[Any]:
+    """One of a change's values, by the way it goes: a cancel request that stands in the row wins."""
+    return case(
+        (runs.c.cancel_requested_at.is_(None), change[f"then_{name}"]),
+        else_=change[f"cancelled_{name}"],
+    )
+
+
+def _ends(change: Items) -> ColumnElement[bool]:
+    return _chosen(change, "status").in_([constant(status.value) for status in sorted(ENDED)])
+
+
+def _renewed() -> ColumnElement[Any]:
+    """The time to write as heartbeat: now, but never back."""
+    ahead = Instant(runs.c.heartbeat_at) > Instant(stamp())
+    return case((ahead, runs.c.heartbeat_at), else_=stamp())
+
+
+def _was_written(item: Items, written: FromClause) -> ColumnElement[bool]:
+    return and_(written.c.id == item["run_id"], written.c.last_write == item["write"])
+
+
+# --- New runs ---------------------------------------------------------------------------------------------------------
+
+
+def keep_key(new: Items, dialect: str) -> Insert:
+    """Keep the idempotency key of a new run, if it has one. A key that is known for another request is an error."""
+    into = postgresql.insert(keys) if dialect == "postgresql" else sqlite.insert(keys)
+    source = select(new["key"], new["fingerprint"], new["run_id"], stamp()).where(new["key"].isnot(None))
+    kept = into.from_select(["key", "fingerprint", "run_id", "created_at"], source)
+    # NULL may not stand there, so another request undoes the whole transaction.
+    same = case((keys.c.fingerprint == kept.excluded.fingerprint, keys.c.fingerprint))
+    return kept.on_conflict_do_update(index_elements=[keys.c.key], set_={"fingerprint": same})
+
+
+def lock_day() -> Insert:
+    """Take the lock under which PostgreSQL gives today's cycle numbers; elsewhere a writer is alone anyway."""
+    taken = postgresql.insert(days).from_select(["day", "last_number"], select(_today(), highest_number()))
+    highest = func.greatest(days.c.last_number, taken.excluded.last_number)
+    return taken.on_conflict_do_update(index_elements=[days.c.day], set_={"last_number": highest})
+
+
+def queue(new: Items, place: ColumnElement[int], *, order: Sequence[ColumnElement[Any]] = ()) -> Insert:
+    """Queue a new run, unless its key was used before. ``place``: the how-manieth without a cycle id it is."""
+    source = (
+        select(
+            new["run_id"],
+            new["agent_name"],
+            func.coalesce(new["cycle_id"], CycleId(_today(), highest_number() + place)),
+            constant(RunStatus.QUEUED.value),
+            new["max_attempts"],
+            new["pass_threshold"],
+            cast(new["inputs"], Json),
+            stamp(),
+            new["retry_of"],
+            constant(1),
+            new["write"],
+        )
+        .where(or_(new["key"].is_(None), exists().where(keys.c.key == new["key"], keys.c.run_id == new["run_id"])))
+        .order_by(*order)
+    )
+    fields = [
+        *("id", "agent_name", "cycle_id", "status", "max_attempts", "pass_threshold", "inputs", "created_at"),
+        *("retry_of", "event_seq", "last_write"),
+    ]
+    return insert(runs).from_select(fields, source)
+
+
+def highest_number() -> ColumnElement[int]:
+    """The highest number among today's cycle ids, whoever gave them."""
+    number = CycleNumber(runs.c.cycle_id)
+    highest = select(func.max(number)).where(CycleDay(runs.c.cycle_id) == _today(), number.isnot(None))
+    return func.coalesce(highest.scalar_subquery(), constant(0))
+
+
+def _today() -> ColumnElement[str]:
+    return Day(present())
+
+
+def run_of_key() -> Select[Any]:
+    """Find the run that was made first under a key; takes ``key``, ``now`` and ``stalled_seconds``."""
+    return select(*rows.run_columns()).join(keys, keys.c.run_id == runs.c.id).where(keys.c.key == bindparam("key"))
+
+
+# --- Reading back -----------------------------------------------------------------------------------------------------
+
+
+def run_now(run_id: ColumnElement[str]) -> Select[Any]:
+    """Find a run, and what its last write was; takes ``now`` and ``stalled_seconds``."""
+    return select(*rows.run_columns(), runs.c.last_write).where(runs.c.id == run_id)
+
+
+def artifacts_of(run_id: ColumnElement[str]) -> Select[Any]:
+    """Find the artifacts of a run, by attempt, an output before its evaluation."""
+    judged = case(
+        (artifacts.c.artifact_type == constant(ArtifactType.EVALUATION.value), constant(1)), else_=constant(0)
+    )
+    found = select(*rows.ARTIFACT_COLUMNS).where(artifacts.c.run_id == run_id)
+    return found.order_by(artifacts.c.attempt, judged)
