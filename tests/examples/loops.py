@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import anyio
 import attrs
 
 import loopkit
@@ -24,10 +26,18 @@ class Worked:
     def outputs(self) -> list[str]:
         return [a.content for a in self.artifacts if a.artifact_type is ArtifactType.OUTPUT]
 
+    @property
+    def scores(self) -> list[float]:
+        return [json.loads(a.content)["score"] for a in self.artifacts if a.artifact_type is ArtifactType.EVALUATION]
 
-async def work(example: str, inputs: dict[str, Any], **limits: Any) -> Worked:
+
+def work(example: str, inputs: dict[str, Any], **limits: Any) -> Worked:
     """Run the agent of an example to its end."""
     agent = loopkit.load_agents(EXAMPLES / example / "agents.yaml")[example]
-    async with loopkit.MemoryStore() as store:
-        result = await loopkit.run(agent, inputs, store=store, **limits)
-        return Worked(result.run, await store.list_artifacts(result.run.id))
+
+    async def run() -> Worked:
+        async with loopkit.MemoryStore() as store:
+            result = await loopkit.run(agent, inputs, store=store, **limits)
+            return Worked(result.run, await store.list_artifacts(result.run.id))
+
+    return anyio.run(run)
