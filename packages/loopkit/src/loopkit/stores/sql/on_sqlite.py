@@ -98,8 +98,7 @@ class OnSqlite:
         except BaseException:
             self.close()
             raise
-        finally:
-            cursor.close()
+        cursor.close()
 
     def _submit(self, cursor: sqlite3.Cursor, item: Submission) -> None:
         for row, key in zip(item.rows, item.keys, strict=True):
