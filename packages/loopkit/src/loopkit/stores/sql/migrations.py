@@ -22,6 +22,9 @@ from loopkit.stores.sql.dialects import Database
 WRITER_VERSION: Final = 1
 """What this program can write: raised when a schema needs more of its writers than older programs do."""
 
+MOVED: Final = 1_000_000
+"""The writer version of a database whose content was copied to another one."""
+
 PATIENCE_SECONDS: Final = 60.0
 """How long to wait for another program's migration."""
 
@@ -66,6 +69,7 @@ def is_current(database: Database) -> bool:
 
     Raises:
         SchemaTooNew: a newer loopkit has changed the schema so that this one must not write to it.
+        InvalidDatabase: its content was moved to another database.
     """
     with database.reading() as connection:
         if not inspect(connection).has_table(tables.schema.name):
@@ -74,9 +78,11 @@ def is_current(database: Database) -> bool:
 
 
 def _version(connection: Connection) -> int:
-    row = connection.execute(select(tables.schema.c.version, tables.schema.c.writer_version)).first()
+    row = connection.execute(select(tables.schema)).first()
     if row is None:
         return 0
+    if row.writer_version >= MOVED:
+        raise InvalidDatabase(f"this database was moved to {row.moved_to}; use that one")
     if row.writer_version > WRITER_VERSION:
         raise SchemaTooNew(
             f"this database was changed by a newer loopkit (schema {row.version}, writers from "

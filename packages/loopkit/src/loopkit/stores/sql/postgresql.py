@@ -17,6 +17,10 @@ LIMITS: Final = (
 )
 """The first statement of every transaction that writes: a holder that stops in the middle is ended by the server."""
 
+CHANNEL: Final = "loopkit_work"
+NOTIFY: Final = f"SELECT pg_notify('{CHANNEL}', '')"
+"""Tells other processes, at the commit, that there may be work."""
+
 _CONNECTING: Final = {
     "target_session_attrs": "read-write",
     "connect_timeout": "10",

@@ -158,6 +158,7 @@ schema: Final = Table(
     Column("only", Integer, primary_key=True),
     Column("version", Integer, nullable=False),
     Column("writer_version", Integer, nullable=False),
+    Column("moved_to", Text),
 )
 """One row: the schema's version, and the lowest version that may still write."""
 
