@@ -80,7 +80,7 @@ async def test_changes_by_another_origin_are_403_on_every_route(headers: dict[st
     ],
 )
 async def test_another_host_is_421(host: str, status: int) -> None:
-    """With an allowlist only its names and loopback are answered, for pages, API, streams and changes; health always."""
+    """With an allowlist only its names and loopback are answered, by every endpoint; health always."""
     app = make_app(allowed_hosts=["runs.example"])
     async with client(app, host=host) as http:
         for method, path in [

@@ -76,7 +76,7 @@ def _operation(endpoint: Endpoint, reflector: Reflector) -> Document:
 def _parameters(endpoint: Endpoint, reflector: Reflector) -> list[Document]:
     accepted = reflector.accepted(endpoint.query)
     in_query = [
-        {"name": name, "in": "query", "required": name in accepted["required"], "schema": _not_null(schema)}
+        {"name": name, "in": "query", "required": name in accepted["required"], "schema": _parameter(schema)}
         | ({"style": "form", "explode": False} if schema.get("type") == "array" else {})
         for name, schema in accepted["properties"].items()
     ]
@@ -87,16 +87,21 @@ def _parameters(endpoint: Endpoint, reflector: Reflector) -> list[Document]:
 
 _HEADERS: Final[Mapping[str, Document]] = {
     "Idempotency-Key": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-    "Last-Event-ID": {"type": "string", "pattern": "^[0-9]{1,18}$"},
+    "Last-Event-ID": {"type": "string", "pattern": "^[0-9]{0,18}$"},
     "Location": {"type": "string"},
     "ETag": {"type": "string"},
 }
 
 
-def _not_null(schema: Document) -> Document:
-    """Give the schema of a parameter that may be left out: in a query nothing is null."""
-    kinds = schema.get("type")
-    return schema | {"type": next(kind for kind in kinds if kind != "null")} if isinstance(kinds, list) else schema
+def _parameter(schema: Document) -> Document:
+    """Give the schema of a parameter: in a query nothing is null, and an empty filter is none."""
+    for kind in schema.pop("anyOf", []):
+        schema = schema | kind if kind != {"type": "null"} else schema
+    if isinstance(schema.get("type"), list):
+        schema["type"] = next(kind for kind in schema["type"] if kind != "null")
+    if "format" in schema:
+        schema["anyOf"] = [{"format": schema.pop("format")}, {"maxLength": 0}]
+    return schema
 
 
 def _responses(endpoint: Endpoint, reflector: Reflector) -> Document:

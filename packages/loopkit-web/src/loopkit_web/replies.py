@@ -13,7 +13,7 @@ from loopkit.core import plain
 from loopkit.core.journal import Artifact, RunEvent
 from loopkit.core.run import Run
 from loopkit_web.context import Call
-from loopkit_web.schema import documented
+from loopkit_web.schema import sometimes
 
 __all__ = [
     "AgentConfig",
@@ -169,9 +169,9 @@ class ProblemReply:
     code: str
     instance: str
     request_id: str
-    detail: str | None = documented(None)
-    current_status: str | None = documented(None)
-    errors: Sequence[FaultReply] = documented(())
+    detail: str | None = sometimes(None)
+    current_status: str | None = sometimes(None)
+    errors: Sequence[FaultReply] = sometimes(())
 
 
 def json_reply(call: Call, value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

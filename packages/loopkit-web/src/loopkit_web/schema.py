@@ -15,7 +15,7 @@ import attrs
 
 from loopkit import wire
 
-__all__ = ["Reflector", "documented", "fields"]
+__all__ = ["Reflector", "documented", "fields", "sometimes"]
 
 Schema = dict[str, Any]
 
@@ -34,6 +34,11 @@ _SCALARS: Final[Mapping[Any, Schema]] = {
 def documented(default: Any = attrs.NOTHING, **keywords: Any) -> Any:
     """Make an attrs field with these JSON Schema keywords."""
     return attrs.field(default=default, metadata={"schema": keywords})
+
+
+def sometimes(default: Any) -> Any:
+    """Make an attrs field of a reply that is not always in it."""
+    return attrs.field(default=default, metadata={"sometimes": True})
 
 
 def fields(cls: type) -> dict[str, "attrs.Attribute[Any]"]:
@@ -75,7 +80,8 @@ class Reflector:
             self.components[name] = {}  # holds the place while the class refers to itself
             properties = self.properties(cls)
             described = {"description": cls.__doc__.split("\n\n")[0]} if cls.__doc__ else {}
-            self.components[name] = {"type": "object", **described, "properties": properties, "required": [*properties]}
+            required = [key for key, field in fields(cls).items() if not field.metadata.get("sometimes")]
+            self.components[name] = {"type": "object", **described, "properties": properties, "required": required}
         return name
 
     def properties(self, cls: type) -> dict[str, Schema]:

@@ -42,7 +42,7 @@ MAX_ATTEMPTS = 2**31 - 1
 class Runs:
     """Which runs: one by its id, or a page of those that match."""
 
-    id: str | None = documented(None, minLength=1)
+    id: str | None = None
     status: frozenset[RunStatus] = documented(frozenset())
     agent: str | None = None
     limit: int = documented(50, description="At most 200; clamped.")
