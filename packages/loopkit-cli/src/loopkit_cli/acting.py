@@ -65,7 +65,7 @@ def verify(settings: Settings) -> int:
     else:
         for one in found:
             output.write_line(f"{one.rule}  {one.run_id or '-'}  {one.detail}")
-        output.note(f"{len(found)} violations" if found else "no violations")
+        output.note(f"violations: {len(found)}")
     return exits.REFUSED if found else exits.DONE
 
 
@@ -95,7 +95,7 @@ def prune(settings: Settings, older_than: timedelta) -> None:
         return
     for run_id in deleted:
         output.write_line(run_id)
-    output.note(f"{len(deleted)} runs deleted")
+    output.note(f"deleted: {len(deleted)}")
 
 
 async def _prune(store: "Storage", older_than: timedelta) -> list[str]:

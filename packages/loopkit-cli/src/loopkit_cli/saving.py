@@ -5,7 +5,7 @@ Every file is made anew in the folder that was opened once, so no link can lead 
 
 import os
 import re
-import secrets
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -63,26 +63,30 @@ def _is_there(folder: int, name: str, content: bytes) -> bool:
     Raises:
         Refused: there is something else of that name.
     """
+
+    def without_following(path: str, flags: int) -> int:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+
     try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        file = open(name, "rb", opener=without_following)  # noqa: PTH123
     except FileNotFoundError:
         return False
-    except OSError as error:  # a link, a socket, a file that may not be read
+    except OSError as error:  # a link, a folder, a file that may not be read
         raise Refused(f"{name!r} is there already and is no such file; nothing was saved") from error
-    with os.fdopen(descriptor, "rb") as file:
-        if os.fstat(descriptor).st_size != len(content) or file.read() != content:
+    with file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size != len(content) or file.read() != content:
             raise Refused(f"{name!r} is there already with another content; nothing was saved")
     return True
 
 
 def _write(folder: int, name: str, content: bytes) -> None:
-    """Make the file whole: under a passing name first, then linked to its own, which must be free."""
-    passing = f".loopkit-{secrets.token_hex(8)}"
+    """Make the file, which must not be there; whatever goes wrong leaves none."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(passing, flags, 0o666, dir_fd=folder), "wb") as file:
+    with os.fdopen(os.open(name, flags, 0o666, dir_fd=folder), "wb") as file:
         try:
             file.write(content)
             file.flush()
-            os.link(passing, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-        finally:
-            os.unlink(passing, dir_fd=folder)
+        except BaseException:
+            os.unlink(name, dir_fd=folder)
+            raise

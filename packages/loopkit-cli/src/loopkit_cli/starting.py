@@ -79,8 +79,8 @@ def init(settings: Settings, folder: str) -> None:
 def run(settings: Settings, agent_name: str, workflow_id: str | None, **options: Any) -> int:
     """Make a run of AGENT and work it here.
 
-    Progress is shown on stderr; the best output goes to stdout. The exit status tells how the run ended: 0 passed, 1 failed, 3 it could not be
-    claimed or was lost to another runner, 4 cancelled.
+    Progress is shown on stderr; the best output goes to stdout. The exit status tells how the run ended: 0 passed,
+    1 failed, 3 it could not be claimed or was lost to another runner, 4 cancelled, 128+N released by signal N.
     """
     asked = Asked(**options)
     if workflow_id is not None and asked != Asked():
@@ -180,7 +180,8 @@ async def _tell_end(settings: Settings, store: "Storage", left: Run) -> None:
 def submit(settings: Settings, agent_name: str, batch: str | None, **options: Any) -> None:
     """Queue runs of AGENT for workers.
 
-    Their ids are printed, one a line. Of a batch all lines are queued or none. Blank lines are skipped; --input adds to every line, and wins over it.
+    Their ids are printed, one a line. Of a batch all lines are queued or none; blank lines are skipped, and --input
+    adds to every line, and wins over it.
     """
     asked = Asked(**options)
     if batch is not None and asked.source is not None:
