@@ -325,3 +325,24 @@ async def test_blocking_the_event_loop_does_not_lose_the_lease() -> None:
     run = await work(store, one, held, heartbeat=timedelta(milliseconds=100))
     assert stolen == []
     assert run.status is RunStatus.PASSED
+
+
+async def test_a_cancelled_runner_that_lost_its_run_just_leaves() -> None:
+    """Giving back a run that another runner holds by now is no error."""
+    clock, begun = HandClock(), anyio.Event()
+    store = MemoryStore(now=clock)
+
+    async def hang(context: StageContext) -> str:
+        begun.set()
+        await anyio.sleep_forever()
+        return ""
+
+    one = agent(produce=hang)
+    held = await start(store, one)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work, store, one, held)
+        await begun.wait()
+        clock.time += timedelta(seconds=121)
+        [other] = await store.claim(Claimant(name="there:2"), {"writer": "d"})
+        tasks.cancel_scope.cancel()
+    assert (await store.get_run(held.run.id)).claimed_by == other.lease.claimed_by

@@ -101,8 +101,7 @@ class Work:
         except LeaseLost:
             self._lose()
         except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True), anyio.move_on_after(self._crew.grace.total_seconds()):
-                await self._close(machine.release(self.run, "the runner was cancelled"))
+            await self._give_back()
             raise
         finally:
             self._finish()
@@ -189,6 +188,14 @@ class Work:
     async def _close(self, change: Change) -> None:
         if self.run.status is RunStatus.RUNNING:
             await self._record(change)
+
+    async def _give_back(self) -> None:
+        """Release the run although this task is cancelled, within the grace time."""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(self._crew.grace.total_seconds()):
+            try:
+                await self._close(machine.release(self.run, "the runner was cancelled"))
+            except LeaseLost:
+                self._lose()
 
     async def _record_invalid_inputs(self) -> None:
         await self._record(machine.advance(self.run, Errored(str(self._invalid))))
