@@ -37,8 +37,8 @@ from loopkit.core.run import Run, RunStatus
 from loopkit.stores.sql.instants import Instant, stamp
 from loopkit.stores.sql.rows import is_stalled
 from loopkit.stores.sql.sources import INTEGER, REAL, TEXT, Items, Shape, constant
-from loopkit.stores.sql.statements import EVENT_FIELDS, run_columns
-from loopkit.stores.sql.tables import Json, artifacts, cancel_asked, claimable, events, queued, running, runs
+from loopkit.stores.sql.statements import event_values, run_columns
+from loopkit.stores.sql.tables import artifacts, cancel_asked, claimable, events, queued, running, runs
 
 AGENT: Final[Shape] = {"agent_name": TEXT, "definition": TEXT}
 PICK: Final[Shape] = {"run_id": TEXT, "number": INTEGER, "definition": TEXT}
@@ -169,21 +169,15 @@ def tell_claim(written: FromClause, *where: ColumnElement[bool]) -> Insert:
     claimed_by = func.coalesce(written.c.claimed_by, constant(""))
     number = func.substr(claimed_by, func.length(_CALL["claimed_prefix"]) + constant(1))
     metadata = func.replace(told.c.metadata, constant(_CLAIMED_BY), _CALL["claimed_prefix_json"] + number)
+    event = {name: told.c[name] for name in ("event_type", "stage", "message")}
+    event |= {"run_id": written.c.id, "attempt": null(), "metadata": metadata}
+    row = event_values(event, written.c.current_attempt, written.c.event_seq - told.c.back)
     source = (
-        select(
-            written.c.id,
-            told.c.event_type,
-            told.c.stage,
-            written.c.current_attempt,
-            told.c.message,
-            cast(metadata, Json),
-            stamp(),
-            written.c.event_seq - told.c.back,
-        )
+        select(*row.values())
         .where(written.c.last_write == _CALL["write"] + constant(".") + told.c.story, *where)
         .order_by(written.c.id, told.c.back.desc())
     )
-    return insert(events).from_select(EVENT_FIELDS, source)
+    return insert(events).from_select(list(row), source)
 
 
 def _may_be_touched() -> ColumnElement[bool]:

@@ -5,7 +5,7 @@ of its own and is used by one thread at a time; on any error it lets go of the c
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 
@@ -43,8 +43,11 @@ def batch(items: Iterable[Item]) -> Batch:
     return made
 
 
+LAST_WRITE: Final = 25
+"""Where the last write stands in a row, after those of ``run_columns``."""
+
 Find = Callable[[str], Sequence[Any] | None]
-"""Gives a run's row, its last write at the end."""
+"""Gives a run's row."""
 
 
 @attrs.frozen
@@ -52,7 +55,7 @@ class Claimed:
     """What a claim came to."""
 
     rows: Sequence[Sequence[Any]]
-    """A row of ``run_columns``, the last write and the previous heartbeat for each run that was touched."""
+    """The row of each run that was touched, and at its end how often the holder before renewed (or None)."""
     artifacts: Sequence[Sequence[Any]]
     """Rows of the artifacts of the runs that were claimed, in order."""
 
@@ -64,13 +67,13 @@ def landed(batch: Batch, find_run: Find, find_claim: Callable[[Claiming], Claime
     """
     by_id = {run_id: find_run(run_id) for item in (*batch.records, *batch.submissions) for run_id in _ids(item)}
     claims = {id(item): find_claim(item) for item in _claims(batch)}
-    traces = [row[-1] for row in by_id.values() if row is not None]
+    traces = [row[LAST_WRITE] for row in by_id.values() if row is not None]
     own = {item.write for item in batch.items}
     if not own & set(traces) and not any(claim.rows for claim in claims.values()):
         return False
     for record in batch.records:
         row = by_id[record.lease.run_id]
-        record.outcome = row if row is not None and row[-1] == record.write else None
+        record.outcome = row if row is not None and row[LAST_WRITE] == record.write else None
     for new in batch.submissions:
         new.outcome = [by_id[run_id] for run_id in new.ids]
     for claim in _claims(batch):

@@ -53,6 +53,8 @@ class Recording(Item):
     artifact: Any
     """None: the change has none."""
     events: list[Any]
+    """Written either way."""
+    then_events: list[Any]
 
     @property
     def alone(self) -> Iterable[str]:
@@ -116,36 +118,42 @@ def lease_row(lease: Lease) -> dict[str, Any]:
 
 
 def recording(lease: Lease, change: Change, write: str, form: Form) -> Recording:
-    """Prepare a change: both ways that it may go, and each event with its place in either."""
-    then, cancelled, run_id = change.then, change.cancelled, lease.run_id
-    first, ways = len(change.events), (len(then.events), len(cancelled.events))
-    row = lease_row(lease)
-    row.update(
-        then_status=then.status.value,
-        then_stage=then.stage,
-        then_attempt=then.attempt,
-        then_error=then.error_message,
-        then_events=first + ways[0],
-        cancelled_status=cancelled.status.value,
-        cancelled_stage=cancelled.stage,
-        cancelled_attempt=cancelled.attempt,
-        cancelled_error=cancelled.error_message,
-        cancelled_events=first + ways[1],
-        final_score=change.final_score,
-        best_attempt=change.best_attempt,
-        finishes_stage=change.finishes_stage,
-        write=write,
-    )
-    written = [
-        (event, first - place + ways[0], first - place + ways[1]) for place, event in enumerate(change.events, 1)
+    """Prepare a change with both ways that it may go."""
+    then, cancelled = change.then, change.cancelled
+    common = len(change.events)
+    row = lease_row(lease) | {
+        "then_status": then.status.value,
+        "then_stage": then.stage,
+        "then_attempt": then.attempt,
+        "then_error": then.error_message,
+        "then_events": common + len(then.events),
+        "cancelled_status": cancelled.status.value,
+        "cancelled_stage": cancelled.stage,
+        "cancelled_attempt": cancelled.attempt,
+        "cancelled_error": cancelled.error_message,
+        "cancelled_events": common + len(cancelled.events),
+        "final_score": change.final_score,
+        "best_attempt": change.best_attempt,
+        "finishes_stage": change.finishes_stage,
+        "write": write,
+    }
+    item = Recording(write, lease, change, form(row), _artifact(lease.run_id, write, change, form), [], [])
+    after = len(then.events), len(cancelled.events)
+    for place, event in enumerate(change.events, 1):
+        rest = common - place
+        item.events.append(form(_event(lease.run_id, write, event, rest + after[0], rest + after[1])))
+    for place, event in enumerate(then.events, 1):
+        item.then_events.append(form(_event(lease.run_id, write, event, after[0] - place, None)))
+    return item
+
+
+def cancelled_events(item: Recording, form: Form) -> list[Any]:
+    """Prepare the events of a change that are written only if it goes the cancelled way, which is rare."""
+    events = item.change.cancelled.events
+    return [
+        form(_event(item.lease.run_id, item.write, event, None, len(events) - place))
+        for place, event in enumerate(events, 1)
     ]
-    if cancelled is then:
-        written += [(event, ways[0] - place, ways[0] - place) for place, event in enumerate(then.events, 1)]
-    else:
-        written += [(event, ways[0] - place, None) for place, event in enumerate(then.events, 1)]
-        written += [(event, None, ways[1] - place) for place, event in enumerate(cancelled.events, 1)]
-    events = [form(_event(run_id, write, *one)) for one in written]
-    return Recording(write, lease, change, form(row), _artifact(run_id, write, change, form), events)
 
 
 def submission(

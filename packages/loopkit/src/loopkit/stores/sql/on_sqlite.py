@@ -1,41 +1,50 @@
 """Batches on SQLite: the driver's own connection, one write transaction a batch, each statement run once an item."""
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Engine, bindparam
+from sqlalchemy import Engine, bindparam, func, insert, select
 from sqlalchemy.dialects import sqlite
 
+from loopkit.core.run import RunStatus
 from loopkit.stores.sql import claiming, statements
-from loopkit.stores.sql.executing import Batch, Claimed, landed
-from loopkit.stores.sql.items import Beating, Claiming, Recording, Submission
+from loopkit.stores.sql.executing import LAST_WRITE, Batch, Claimed, landed
+from loopkit.stores.sql.items import Beating, Claiming, Recording, Submission, cancelled_events
 from loopkit.stores.sql.sources import TEXT, constant, one, script
-from loopkit.stores.sql.tables import runs
+from loopkit.stores.sql.tables import artifacts, events, runs
 
 DIALECT: Final = sqlite.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 _RUN_ID: Final = bindparam("run_id", type_=TEXT)
-_RETURNED: Final = (*statements.run_columns(), runs.c.last_write)
+_ROW: Final = (*statements.run_columns(), runs.c.last_write, runs.c.event_seq)
 
 
 def _text(statement: Any) -> str:
     return script(statement, DIALECT).text
 
 
+_IDS: Final = func.json_each(bindparam("ids", type_=TEXT)).table_valued("value")
 PICKED: Final = claiming.resumed(one(claiming.PICK)).subquery("picked")
 
-GO_ON: Final = _text(statements.go_on(one(statements.CHANGE)).returning(*_RETURNED))
-KEEP_ARTIFACT: Final = _text(statements.keep_artifact(one(statements.ARTIFACT), runs))
-TELL: Final = _text(statements.tell(one(statements.EVENT), runs))
+GO_ON: Final = _text(statements.go_on(one(statements.CHANGE)))
+KEEP_ARTIFACT: Final = _text(insert(artifacts).values(statements.artifact_values(one(statements.ARTIFACT))))
+STAY: Final = _text(statements.stay(one(statements.CHANGE)))
+ROWS_NOW: Final = _text(select(*_ROW).where(runs.c.id.in_(select(_IDS.c.value))))
+TELL: Final = _text(
+    insert(events).values(
+        statements.event_values(one(statements.EVENT), bindparam("current_attempt"), bindparam("seq"))
+    )
+)
 KEEP_KEY: Final = _text(statements.keep_key(one(statements.NEW), "sqlite"))
-QUEUE: Final = _text(statements.queue(one(statements.NEW), constant(1)).returning(*_RETURNED))
+QUEUE: Final = _text(statements.queue(one(statements.NEW), constant(1)))
 RUN_OF_KEY: Final = _text(statements.run_of_key())
 WAITING_CANCELLED: Final = _text(claiming.waiting_cancelled())
 WAITING_QUEUED: Final = _text(claiming.waiting_queued(one(claiming.AGENT)))
 WAITING_STALLED: Final = _text(claiming.waiting_stalled(one(claiming.AGENT)))
 WAITING_ONE: Final = _text(claiming.waiting_one(_RUN_ID))
-TAKE: Final = _text(claiming.take(PICKED).returning(*_RETURNED))
+TAKE: Final = _text(claiming.take(PICKED))
 TELL_CLAIM: Final = _text(claiming.tell_claim(runs, runs.c.id == _RUN_ID))
 ARTIFACTS_OF: Final = _text(statements.artifacts_of(_RUN_ID))
 RENEW: Final = _text(statements.renew(one(statements.LEASE)))
@@ -43,8 +52,9 @@ LOOK: Final = _text(statements.look(one(statements.LEASE)))
 RUN_NOW: Final = _text(statements.run_now(_RUN_ID))
 CLAIMED_BY_CALL: Final = _text(claiming.claimed_by_call())
 
+_CURRENT_ATTEMPT: Final = 5
 _CANCEL_REQUESTED_AT: Final = 15
-"""Where the time of the cancel request stands in a row of ``run_columns``."""
+_EVENT_SEQ: Final = LAST_WRITE + 1
 
 
 class OnSqlite:
@@ -61,7 +71,8 @@ class OnSqlite:
 
     def perform(self, batch: Batch) -> None:
         with self._transaction() as cursor:
-            _record(cursor, batch.records)
+            if batch.records:
+                self._record(cursor, batch.records)
             for new in batch.submissions:
                 self._submit(cursor, new)
             for claim in batch.claims:
@@ -100,15 +111,41 @@ class OnSqlite:
             raise
         cursor.close()
 
+    def _record(self, cursor: sqlite3.Cursor, items: Sequence[Recording]) -> None:
+        """Update all rows, look at what they are now, then add what belongs to those that were written."""
+        stays = [item.row for item in items if item.change.then.status is RunStatus.RUNNING]
+        goes = [item.row for item in items if item.change.then.status is not RunStatus.RUNNING]
+        if cursor.executemany(STAY, stays).rowcount != len(stays):
+            goes += stays  # a cancel request stands in a row, or a lease is lost
+        cursor.executemany(GO_ON, goes)
+        rows = _rows_now(cursor, [item.lease.run_id for item in items])
+        kept: list[dict[str, Any]] = []
+        told: list[dict[str, Any]] = []
+        for item in items:
+            row = rows.get(item.lease.run_id)
+            if row is None or row[LAST_WRITE] != item.write:
+                item.outcome = None
+                continue
+            item.outcome = row
+            cancelled = row[_CANCEL_REQUESTED_AT] is not None
+            told += _numbered(row, item.events + (cancelled_events(item, self.form) if cancelled else item.then_events))
+            if item.artifact is not None:
+                kept.append(item.artifact)
+        cursor.executemany(KEEP_ARTIFACT, kept)
+        cursor.executemany(TELL, told)
+
     def _submit(self, cursor: sqlite3.Cursor, item: Submission) -> None:
         for row, key in zip(item.rows, item.keys, strict=True):
             if key is not None:
                 cursor.execute(KEEP_KEY, row)
-        made = [cursor.execute(QUEUE, row).fetchall() for row in item.rows]
-        cursor.executemany(TELL, item.events)
+        cursor.executemany(QUEUE, item.rows)
+        made = _rows_now(cursor, item.ids)
+        cursor.executemany(
+            TELL, [e for e in item.events if e["run_id"] in made for e in _numbered(made[e["run_id"]], [e])]
+        )
         item.outcome = [
-            rows[0] if rows else cursor.execute(RUN_OF_KEY, {"key": key, **self._clock()}).fetchone()
-            for rows, key in zip(made, item.keys, strict=True)
+            made.get(run_id) or cursor.execute(RUN_OF_KEY, {"key": key, **self._clock()}).fetchone()
+            for run_id, key in zip(item.ids, item.keys, strict=True)
         ]
         if item.claim is not None:
             item.claim.outcome = self._claim(cursor, item.claim, item.outcome[0][0])
@@ -116,12 +153,15 @@ class OnSqlite:
     def _claim(self, cursor: sqlite3.Cursor, item: Claiming, run_id: str | None) -> Claimed:
         call = item.call | self._clock()
         picks = _picks(cursor, item, call) if run_id is None else _pick(cursor, run_id, call)
-        taken: list[Sequence[Any]] = []
-        for pick, previous in picks:
-            values = call | pick
-            for row in cursor.execute(TAKE, values).fetchall():
-                cursor.execute(TELL_CLAIM, values)
-                taken.append((*row, previous))
+        values = [call | pick for pick, _ in picks]
+        cursor.executemany(TAKE, values)
+        cursor.executemany(TELL_CLAIM, values)
+        rows = _rows_now(cursor, [pick["run_id"] for pick, _ in picks])
+        taken = [
+            (*row, previous)
+            for pick, previous in picks
+            if (row := rows[pick["run_id"]])[LAST_WRITE].startswith(item.write)
+        ]
         return Claimed(taken, _artifacts(cursor, taken))
 
 
@@ -134,21 +174,17 @@ def _own_connection(engine: Engine) -> sqlite3.Connection:
     return connection
 
 
-def _record(cursor: sqlite3.Cursor, items: Sequence[Recording]) -> None:
-    kept: list[dict[str, Any]] = []
-    told: list[dict[str, Any]] = []
-    for item in items:
-        written = cursor.execute(GO_ON, item.row).fetchall()
-        if not written:
-            item.outcome = None
-            continue
-        item.outcome = row = written[0]
-        way = "then_back" if row[_CANCEL_REQUESTED_AT] is None else "cancelled_back"
-        told += [event for event in item.events if event[way] is not None]
-        if item.artifact is not None:
-            kept.append(item.artifact)
-    cursor.executemany(KEEP_ARTIFACT, kept)
-    cursor.executemany(TELL, told)
+def _rows_now(cursor: sqlite3.Cursor, run_ids: Sequence[str]) -> dict[str, Sequence[Any]]:
+    return {row[0]: row for row in cursor.execute(ROWS_NOW, {"ids": json.dumps(run_ids)}).fetchall()}
+
+
+def _numbered(row: Sequence[Any], told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give a run's events their attempt and their numbers, the last of which stands in its row."""
+    first = row[_EVENT_SEQ] - len(told) + 1
+    for seq, event in enumerate(told, first):
+        event["seq"] = seq
+        event["current_attempt"] = row[_CURRENT_ATTEMPT]
+    return told
 
 
 _Pick = tuple[dict[str, Any], float | None]

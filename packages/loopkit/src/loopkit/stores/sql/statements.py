@@ -90,8 +90,6 @@ NEW: Final[Shape] = {
     "position": INTEGER,
 }
 
-EVENT_FIELDS: Final = ["run_id", "event_type", "stage", "attempt", "message", "metadata", "created_at", "seq"]
-
 
 def run_columns() -> list[ColumnElement[Any]]:
     """What :func:`loopkit.stores.sql.rows.run` reads, of a run that was just written and so is not stalled."""
@@ -117,7 +115,7 @@ def go_on(change: Items) -> Update:
     status, ends, waits = _chosen(change, "status"), _ends(change), _chosen(change, "status") == constant("queued")
     return (
         update(runs)
-        .where(held(change))
+        .where(held(change), runs.c.last_write.is_distinct_from(change["write"]))
         .values(
             status=status,
             current_stage=_chosen(change, "stage"),
@@ -137,20 +135,48 @@ def go_on(change: Items) -> Update:
     )
 
 
+def stay(change: Items) -> Update:
+    """Do what :func:`go_on` does where the run stays running: the columns that indexes hold are not touched.
+
+    It does nothing where a cancel request stands in the row.
+    """
+    return (
+        update(runs)
+        .where(held(change), runs.c.cancel_requested_at.is_(None))
+        .values(
+            current_stage=change["then_stage"],
+            current_attempt=change["then_attempt"],
+            final_score=change["final_score"],
+            best_attempt=change["best_attempt"],
+            lost_leases=case((change["finishes_stage"], constant(0)), else_=runs.c.lost_leases),
+            heartbeat_at=_renewed(),
+            event_seq=runs.c.event_seq + change["then_events"],
+            last_write=change["write"],
+        )
+    )
+
+
+def artifact_values(artifact: Items) -> dict[str, ColumnElement[Any]]:
+    """What a row of an artifact is made of."""
+    kept = ("run_id", "attempt", "artifact_type", "filename", "content", "is_json", "score")
+    return {name: artifact[name] for name in kept} | {"created_at": stamp()}
+
+
+def event_values(event: Items, attempt: ColumnElement[int], seq: ColumnElement[int]) -> dict[str, ColumnElement[Any]]:
+    """What a row of an event is made of; ``attempt`` and ``seq`` are the run's after the write."""
+    told = ("run_id", "event_type", "stage", "message")
+    return {name: event[name] for name in told} | {
+        "attempt": func.coalesce(event["attempt"], attempt),
+        "metadata": cast(event["metadata"], Json),
+        "created_at": stamp(),
+        "seq": seq,
+    }
+
+
 def keep_artifact(artifact: Items, written: FromClause) -> Insert:
     """Keep the artifact of a change that was written."""
-    source = select(
-        artifact["run_id"],
-        artifact["attempt"],
-        artifact["artifact_type"],
-        artifact["filename"],
-        artifact["content"],
-        artifact["is_json"],
-        artifact["score"],
-        stamp(),
-    ).where(_was_written(artifact, written))
-    fields = ["run_id", "attempt", "artifact_type", "filename", "content", "is_json", "score", "created_at"]
-    return insert(artifacts).from_select(fields, source)
+    values = artifact_values(artifact)
+    return insert(artifacts).from_select(list(values), select(*values.values()).where(_was_written(artifact, written)))
 
 
 def tell(event: Items, written: FromClause, *, order: Sequence[ColumnElement[Any]] = ()) -> Insert:
@@ -159,21 +185,9 @@ def tell(event: Items, written: FromClause, *, order: Sequence[ColumnElement[Any
         (written.c.cancel_requested_at.is_(None), event["then_back"]),
         else_=event["cancelled_back"],
     )
-    source = (
-        select(
-            event["run_id"],
-            event["event_type"],
-            event["stage"],
-            func.coalesce(event["attempt"], written.c.current_attempt),
-            event["message"],
-            cast(event["metadata"], Json),
-            stamp(),
-            written.c.event_seq - back,
-        )
-        .where(_was_written(event, written), back.isnot(None))
-        .order_by(*order)
-    )
-    return insert(events).from_select(EVENT_FIELDS, source)
+    values = event_values(event, written.c.current_attempt, written.c.event_seq - back)
+    source = select(*values.values()).where(_was_written(event, written), back.isnot(None)).order_by(*order)
+    return insert(events).from_select(list(values), source)
 
 
 def renew(lease: Items) -> Update:

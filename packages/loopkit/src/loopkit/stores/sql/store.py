@@ -24,7 +24,7 @@ from loopkit.storage import Held, RunPage, RunQuery
 from loopkit.stores.sql import items, reading, requesting, rows, statements
 from loopkit.stores.sql.dialects import Database, Kind
 from loopkit.stores.sql.driving import Driver, Lane, Threads
-from loopkit.stores.sql.executing import Claimed, Executor
+from loopkit.stores.sql.executing import LAST_WRITE, Claimed, Executor
 from loopkit.stores.sql.items import Claiming, Item, Recording, Submission
 from loopkit.stores.sql.on_sqlite import OnSqlite
 from loopkit.stores.sql.tables import keys
@@ -208,7 +208,7 @@ class SqlStore:
         for artifact in map(rows.artifact, claimed.artifacts):
             kept.setdefault(artifact.run_id, []).append(artifact)
         return [
-            _held(rows.run(row), row[-2], row[-1], kept.get(row[0], ()))
+            _held(rows.run(row), _story(row), row[-1], kept.get(row[0], ()))
             for row in claimed.rows
             if _story(row) in ("started", "taken")
         ]
@@ -284,17 +284,17 @@ def _without_repeats(new: Sequence[NewRun]) -> dict[str | int, NewRun]:
 
 def _story(row: Sequence[Any]) -> str:
     """What a claim made of a run, as its last write tells."""
-    return str(row[-2]).split(".")[1]
+    return str(row[LAST_WRITE]).split(".")[1]
 
 
-def _held(run: Run, last_write: str, previous: float | None, artifacts: Iterable[Artifact]) -> Held:
+def _held(run: Run, story: str, previous: float | None, artifacts: Iterable[Artifact]) -> Held:
     assert run.lease_id is not None
     assert run.claimed_by is not None
     return Held(
         run=run,
         lease=Lease(run_id=run.id, lease_id=run.lease_id, claimed_by=run.claimed_by, fencing_token=run.fencing_token),
         artifacts=tuple(artifacts),
-        taken_over=last_write.split(".")[1] == "taken",
+        taken_over=story == "taken",
         previous_heartbeat=None if previous is None else timedelta(seconds=previous),
     )
 
