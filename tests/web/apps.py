@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import httpx
+import uvicorn
 from starlette.types import ASGIApp, Message
 
 import loopkit
@@ -155,3 +156,28 @@ async def listening(app: ASGIApp, path: str, query: str = "", **headers: str) ->
             with anyio.fail_after(10):
                 await listener.ended.wait()
             listener._out.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signals, that says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = anyio.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, **options: Any) -> AsyncIterator[str]:
+    """Serve an app by uvicorn on a free port (on asyncio alone) and give its address."""
+    server = _Server(uvicorn.Config(app, port=0, log_config=None, ws="none", **options))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server._serve)
+        await server.ready.wait()
+        try:
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        finally:
+            server.should_exit = True

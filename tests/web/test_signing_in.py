@@ -24,7 +24,8 @@ async def test_the_token_opens_as_a_bearer() -> None:
     "headers",
     [
         {}, {"Authorization": "Bearer"}, {"Authorization": "Bearer s3cre"}, {"Authorization": "Bearer s3cret2"},
-        {"Authorization": "Basic s3cret"}, {"Authorization": "s3cret"}, {"Authorization": "Bearer \xe4".encode("latin-1")},
+        {"Authorization": "Basic s3cret"}, {"Authorization": "s3cret"},
+        {"Authorization": "Bearer \xe4".encode("latin-1")},
         {"Cookie": "loopkit=s3cret"},
     ],
 )  # fmt: skip
@@ -74,7 +75,9 @@ async def test_a_wrong_token_asks_again_and_signs_nobody_in() -> None:
         assert "guess" not in answer.text
 
 
-@pytest.mark.parametrize("following", ["//evil.example", "https://evil.example", "/\\evil.example", "", "a", "/\n/evil"])
+@pytest.mark.parametrize(
+    "following", ["//evil.example", "https://evil.example", "/\\evil.example", "", "a", "/\n/evil"]
+)
 async def test_signing_in_leads_nowhere_else(following: str) -> None:
     """What is no path of this app leads to its beginning."""
     async with client(make_app(access=TokenAccess("s3cret"))) as http:

@@ -143,12 +143,12 @@ class Call:
 
     @property
     def route_path(self) -> str:
-        """The path below the mount prefix, as the endpoints have it."""
+        """The path below the mount prefix, as the endpoints have it: a slash at its end makes no difference."""
         scope = self.request.scope
         path: str = scope["path"]
         prefix = scope.get("root_path", "").rstrip("/")
         inside = prefix and (path == prefix or path.startswith(prefix + "/"))
-        return (path[len(prefix) :] if inside else path) or "/"
+        return (path[len(prefix) :] if inside else path).rstrip("/") or "/"
 
     @property
     def asked_for(self) -> str:

@@ -102,7 +102,6 @@ class Routes:
 
     def find(self, path: str) -> tuple[Mapping[str, Endpoint], Mapping[str, str]]:
         """Give the endpoints of a path by method, and the values of its names; none where there is no such path."""
-        path = path.removesuffix("/") or "/"
         if methods := self._literal.get(path):
             return methods, {}
         for pattern, methods in self._patterns.values():
