@@ -65,8 +65,11 @@ def test_every_problem_that_is_documented_is_a_kind_of_problem() -> None:
         assert problem_codes(endpoint) <= set(KINDS)
 
 
-INPUTS_ARE_THE_AGENT_S: Final = ("POST /api/workflows", "positive_data_acceptance")
-"""The document cannot say what an agent takes as inputs, so some that it allows are refused."""
+BEYOND_THE_DOCUMENT: Final = {
+    ("POST /api/workflows", "positive_data_acceptance"): "what inputs an agent takes is its own to say",
+    ("GET /api/workflows", "positive_data_acceptance"): "a cursor is good only from the page before",
+    ("Stateful tests", "positive_data_acceptance"): "both of them",
+}
 
 
 @pytest.mark.slow
@@ -94,7 +97,7 @@ def test_requests_made_from_the_document_are_answered_by_it() -> None:
                 (event.recorder.label, check.name, check.failure_info and str(check.failure_info.failure))
                 for checks in event.recorder.checks.values()
                 for check in checks
-                if check.status is Status.FAILURE and (event.recorder.label, check.name) != INPUTS_ARE_THE_AGENT_S
+                if check.status is Status.FAILURE and (event.recorder.label, check.name) not in BEYOND_THE_DOCUMENT
             }
     assert not failures
     assert requests > 10 * len({endpoint.path for endpoint in app.table})

@@ -101,6 +101,8 @@ def _parameter(schema: Document) -> Document:
         schema["type"] = next(kind for kind in schema["type"] if kind != "null")
     if "format" in schema:
         schema["anyOf"] = [{"format": schema.pop("format")}, {"maxLength": 0}]
+    elif schema.get("type") == "string" and "enum" not in schema:
+        schema["pattern"] = r"^[^\x00]*$"
     return schema
 
 
