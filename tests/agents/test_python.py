@@ -128,6 +128,7 @@ async def test_a_reference_is_imported_from_its_folder(tmp_path: Path) -> None:
     folder = folder_with(tmp_path / "a", stages=source, helper="WORD = 'found'")
     stage = ImportedStage("stages:Tools.produce", folder)
     assert stage.problem() is None
+    assert stage.problem() is None
     assert await stage(context()) == "found"
     assert await stage(context()) == "found"
     assert sys.path[0] == str(folder)

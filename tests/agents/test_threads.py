@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from contextvars import ContextVar
+from functools import partial
 
 import anyio
 import pytest
@@ -85,6 +86,13 @@ async def test_an_idle_thread_ends() -> None:
     thread.join(60)
     assert not thread.is_alive()
     assert await result_of(threads.call(threading.current_thread)) is not thread
+
+
+async def test_a_thread_that_is_about_to_end_serves_the_call_it_was_given() -> None:
+    """However short threads wait for a call, none is lost."""
+    threads = DaemonThreads(idle_seconds=0)
+    for number in range(50):
+        assert await result_of(threads.call(partial(abs, -number))) == number
 
 
 def test_an_event_loop_that_is_over_hurts_nobody() -> None:

@@ -55,17 +55,17 @@ async def call(
         delay: gives the seconds to wait after the first, second ... failed try.
         pause: waits that long.
     """
-    tries = spec.retries + 1
-    for number in range(1, tries + 1):
+    tries, number = spec.retries + 1, 0
+    while True:
+        number += 1
         try:
             return await _try(spec, context, passing)
         except StageError as error:
             message = describe(error)
             if number == tries or isinstance(error, BadOutput):
-                break
-            context.log(f"Try {number} of {tries} failed and will be made again: {message}")
-            await pause(delay(number))
-    return Errored(message)
+                return Errored(message)
+        context.log(f"Try {number} of {tries} failed and will be made again: {message}")
+        await pause(delay(number))
 
 
 async def _try(spec: StageSpec, context: StageContext, passing: Passing) -> Outcome:
