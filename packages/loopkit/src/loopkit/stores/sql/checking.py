@@ -1,0 +1,31 @@
+"""Looking for rows that break an invariant, in bounded memory: the database judges, and only breaches come over."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from sqlalchemy import Connection
+
+from loopkit.storage import Violation
+from loopkit.stores.sql.invariants import LOOKS, Look
+
+MOST: Final = 10_000
+"""How many breaches of the same rows are told one by one."""
+
+
+def check(connection: Connection) -> list[Violation]:
+    """Give every breach found; of very many the first, and one without a run that says so.
+
+    The connection has to show one state to all statements, or runs that move meanwhile look broken.
+    """
+    return [violation for look in LOOKS for violation in _breaches(connection, look)]
+
+
+def _breaches(connection: Connection, look: Look) -> Iterator[Violation]:
+    found = connection.execute(look.statement.limit(MOST + 1)).all()
+    for run_id, *details in found[:MOST]:
+        for rule, detail in zip(look.rules, details, strict=True):
+            if detail is not None:
+                yield Violation(rule=rule.name.partition(":")[0], run_id=run_id, detail=detail)
+    if len(found) > MOST:
+        names = ", ".join(dict.fromkeys(rule.name.partition(":")[0] for rule in look.rules))
+        yield Violation(rule="more", run_id=None, detail=f"more than {MOST} rows break one of: {names}")

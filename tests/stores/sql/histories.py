@@ -1,0 +1,107 @@
+"""Runs of every kind as loopkit leaves them behind, and as other programs write them, to look at in any database."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from loopkit.core import machine
+from loopkit.core.outcome import Produced
+from loopkit.stores.sql import copying, tables
+from loopkit.stores.sql.opening import opened
+from loopkit.testing.steps import fail, scored, start_one, submit_one, work
+from tests.stores.sql.conftest import Foreign
+
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+async def _work_some(store: Any) -> dict[str, str]:
+    """Make runs of every kind and give the id of each by what it is."""
+    made = {}
+    held = await start_one(store)
+    made["passed"] = (await work(store, held, Produced("a"), scored(0.3), Produced('{"b": 1}', True), scored(0.9))).id
+    made["spent"] = (await work(store, await start_one(store, max_attempts=1), Produced("a"), scored(0.5))).id
+    made["failed"] = (await fail(store, await start_one(store))).id
+    waiting = await submit_one(store)
+    made["cancelled"] = (await store.request_cancel(waiting.id, actor="ann")).id
+    held = await start_one(store)
+    await store.request_cancel(held.run.id)
+    made["stopped"] = (await work(store, held, Produced("a"))).id
+    made["released"] = (held := await start_one(store)).run.id
+    await work(store, held, Produced("a"))
+    await store.record(held.lease, machine.release(await store.get_run(held.run.id), "stopping"))
+    made["running"] = (held := await start_one(store)).run.id
+    await work(store, held, Produced("a"), scored(0.2))
+    made["other_running"] = (await start_one(store)).run.id
+    made["queued"] = (await submit_one(store, idempotency_key="a key")).id
+    made["retried"] = (await store.retry(made["failed"])).id
+    return made
+
+
+def record(folder: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Make the runs in a new SQLite file; give their ids by what they are, and all of them as exported."""
+
+    async def make() -> dict[str, str]:
+        async with opened(f"sqlite:///{folder / 'histories.db'}", timedelta(hours=1)) as store:
+            return await _work_some(store)
+
+    made = anyio.run(make)
+    store = opened(f"sqlite:///{folder / 'histories.db'}", timedelta(hours=1))
+    with store._database.reading() as connection:
+        exported = copying.export_runs(connection, "", 1000)
+    anyio.run(store.aclose)
+    return made, exported
+
+
+def write_foreign(foreign: Foreign) -> list[str]:
+    """Write valid rows of another program, of every kind, and give their ids."""
+    worked = {"claimed_by": "other:1", "claimed_at": LONG_AGO, "started_at": LONG_AGO}
+    ended = worked | {"completed_at": LONG_AGO}
+    given: list[dict[str, Any]] = [
+        {"id": "f_queued"},
+        {"id": "f_claimed", "claimed_at": LONG_AGO, "claimed_by": "other:1"},
+        {"id": "f_running", "status": "running", **worked, "heartbeat_at": LONG_AGO, "current_stage": "revising"},
+        {"id": "f_bare_running", "status": "running"},
+        {"id": "f_passed", "status": "passed", **ended, "final_score": 0.9, "current_attempt": 2},
+        {"id": "f_bare_passed", "status": "passed"},
+        {"id": "f_failed", "status": "failed", **ended, "error_message": "it broke"},
+        {"id": "f_bare_cancelled", "status": "cancelled"},
+        {"id": "f_asked", "cancel_requested_at": LONG_AGO},
+        {"id": "f_spaced", "created_at": foreign.time(LONG_AGO, spaced=True)},
+    ]
+    foreign.add_runs(*given)
+    output = {"run_id": "f_passed", "artifact_type": "output", "content": "x"}
+    verdict = {"run_id": "f_passed", "artifact_type": "evaluation"}
+    foreign.add(
+        tables.artifacts,
+        {**output, "attempt": 1, "filename": "attempt-1.md"},
+        {**verdict, "attempt": 1, "filename": "attempt-1.eval.json", "content": '{"score": 0.5, "feedback": ""}'},
+        {**output, "attempt": 2, "filename": "attempt-2.md"},
+        {**verdict, "attempt": 2, "filename": "attempt-2.eval.json", "content": '{"score": 0.9, "feedback": ""}'},
+    )
+    foreign.add(
+        tables.events,
+        {"run_id": "f_passed", "event_type": "log", "message": "hello", "metadata": '["no object"]'},
+        {"run_id": "f_passed", "event_type": "stage_change", "metadata": '{"status": "passed"}'},
+        {"run_id": "f_queued", "event_type": "score_update", "stage": "evaluating", "attempt": 1},
+    )
+    return [run["id"] for run in given]
+
+
+def worked_elsewhere(made: Mapping[str, str]) -> list[str]:
+    """What another program does that claims a queued run of loopkit's and works it to its end."""
+    run_id = made["queued"]
+    return [
+        (
+            f"UPDATE workflow_runs SET status = 'running', claimed_by = 'other:2', current_stage = 'producing' "
+            f"WHERE id = '{run_id}' AND status = 'queued' AND claimed_at IS NULL"
+        ),
+        (
+            f"INSERT INTO workflow_artifacts (run_id, attempt, artifact_type, filename, content) "
+            f"VALUES ('{run_id}', 1, 'output', 'attempt-1.md', 'x')"
+        ),
+        f"INSERT INTO workflow_events (run_id, event_type, message) VALUES ('{run_id}', 'log', 'done elsewhere')",
+        f"UPDATE workflow_runs SET status = 'passed', current_stage = NULL WHERE id = '{run_id}'",
+    ]
