@@ -65,27 +65,29 @@ def landed(batch: Batch, find_run: Find, find_claim: Callable[[Claiming], Claime
 
     A change whose run was written again since then counts as refused; the writer looks closer at those.
     """
-    by_id = {run_id: find_run(run_id) for item in (*batch.records, *batch.submissions) for run_id in _ids(item)}
-    claims = {id(item): find_claim(item) for item in _claims(batch)}
+    by_id = {run_id: find_run(run_id) for item in (*batch.records, *batch.submissions) for run_id in ids_of(item)}
+    taken = {item.write: find_claim(item) for item in claims(batch)}
     traces = [row[LAST_WRITE] for row in by_id.values() if row is not None]
     own = {item.write for item in batch.items}
-    if not own & set(traces) and not any(claim.rows for claim in claims.values()):
+    if not own & set(traces) and not any(claim.rows for claim in taken.values()):
         return False
     for record in batch.records:
         row = by_id[record.lease.run_id]
         record.outcome = row if row is not None and row[LAST_WRITE] == record.write else None
     for new in batch.submissions:
         new.outcome = [by_id[run_id] for run_id in new.ids]
-    for claim in _claims(batch):
-        claim.outcome = claims[id(claim)]
+    for claim in claims(batch):
+        claim.outcome = taken[claim.write]
     return True
 
 
-def _ids(item: Recording | Submission) -> Sequence[str]:
+def ids_of(item: Recording | Submission) -> Sequence[str]:
+    """Give the runs that an item writes."""
     return [item.lease.run_id] if isinstance(item, Recording) else item.ids
 
 
-def _claims(batch: Batch) -> list[Claiming]:
+def claims(batch: Batch) -> list[Claiming]:
+    """Give all claims of a batch, those of runs that it makes included."""
     return [*batch.claims, *(new.claim for new in batch.submissions if new.claim is not None)]
 
 

@@ -85,8 +85,8 @@ class Submission(Item):
     ids: list[str]
     keys: list[str | None]
     fingerprints: list[str | None]
-    numbered: bool
-    """True when a run among them is to get the day's next cycle id."""
+    numbered: list[bool]
+    """Which of them are to get the day's next cycle id."""
     claim: Claiming | None
     """Set: claim the one run at once."""
 
@@ -175,13 +175,12 @@ def submission(
                 "retry_of": one.retry_of,
                 "key": one.idempotency_key,
                 "fingerprint": digest,
-                "position": position,
             }
         )
-        for position, (one, run_id, digest) in enumerate(zip(new, ids, digests, strict=True))
+        for one, run_id, digest in zip(new, ids, digests, strict=True)
     ]
     events = [form(_event(run_id, write, machine.queued(one), 0, 0)) for one, run_id in zip(new, ids, strict=True)]
-    numbered = any(one.cycle_id is None for one in new)
+    numbered = [one.cycle_id is None for one in new]
     return Submission(write, rows, events, list(ids), keys, digests, numbered, claim)
 
 

@@ -5,7 +5,6 @@ picks one by what stands in the row. What follows on a run's update does somethi
 call's own ``last_write``, which is also what is looked for after an unknown commit.
 """
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -87,7 +86,6 @@ NEW: Final[Shape] = {
     "retry_of": TEXT,
     "key": TEXT,
     "fingerprint": TEXT,
-    "position": INTEGER,
 }
 
 
@@ -179,14 +177,15 @@ def keep_artifact(artifact: Items, written: FromClause) -> Insert:
     return insert(artifacts).from_select(list(values), select(*values.values()).where(_was_written(artifact, written)))
 
 
-def tell(event: Items, written: FromClause, *, order: Sequence[ColumnElement[Any]] = ()) -> Insert:
+def tell(event: Items, written: FromClause) -> Insert:
     """Add an event of a change that was written, where the way that the run went has it."""
     back = case(
         (written.c.cancel_requested_at.is_(None), event["then_back"]),
         else_=event["cancelled_back"],
     )
     values = event_values(event, written.c.current_attempt, written.c.event_seq - back)
-    source = select(*values.values()).where(_was_written(event, written), back.isnot(None)).order_by(*order)
+    source = select(*values.values()).where(_was_written(event, written), back.isnot(None))
+    source = source.order_by(event["run_id"], back.desc())
     return insert(events).from_select(list(values), source)
 
 
@@ -242,7 +241,7 @@ def lock_day() -> Insert:
     return taken.on_conflict_do_update(index_elements=[days.c.day], set_={"last_number": highest})
 
 
-def queue(new: Items, place: ColumnElement[int], *, order: Sequence[ColumnElement[Any]] = ()) -> Insert:
+def queue(new: Items, place: ColumnElement[int]) -> Insert:
     """Queue a new run, unless its key was used before. ``place``: the how-manieth without a cycle id it is."""
     source = (
         select(
@@ -259,7 +258,7 @@ def queue(new: Items, place: ColumnElement[int], *, order: Sequence[ColumnElemen
             new["write"],
         )
         .where(or_(new["key"].is_(None), exists().where(keys.c.key == new["key"], keys.c.run_id == new["run_id"])))
-        .order_by(*order)
+        .order_by(new["run_id"])
     )
     fields = [
         *("id", "agent_name", "cycle_id", "status", "max_attempts", "pass_threshold", "inputs", "created_at"),

@@ -26,7 +26,6 @@ from loopkit.stores.sql.dialects import Database, Kind
 from loopkit.stores.sql.driving import Driver, Lane, Threads
 from loopkit.stores.sql.executing import LAST_WRITE, Claimed, Executor
 from loopkit.stores.sql.items import Claiming, Item, Recording, Submission
-from loopkit.stores.sql.on_sqlite import OnSqlite
 from loopkit.stores.sql.tables import keys
 from loopkit.stores.sql.writing import Writer, patiently
 
@@ -63,7 +62,7 @@ class SqlStore:
         self._real_clock: dict[str, Any] = {"now": None, "stalled_seconds": stalled_after.total_seconds()}
         self._writing = self._lane("loopkit writer")
         self._keeping = self._lane("loopkit keeper")
-        self._form = self._executor().form
+        self._form = _executor(database, self._clock).form
 
     async def __aenter__(self) -> "SqlStore":
         return self
@@ -141,11 +140,8 @@ class SqlStore:
     # --- Steps --------------------------------------------------------------------------------------------------------
 
     def _lane(self, name: str) -> Lane:
-        writer = Writer(self._executor(), self._ids, self._driver)
+        writer = Writer(_executor(self._database, self._clock), self._ids, self._driver)
         return self._driver.lane(writer.perform, writer.close, name)
-
-    def _executor(self) -> Executor:
-        return _EXECUTORS[self._database.kind](self._database.writer, self._clock)
 
     def _clock(self) -> dict[str, Any]:
         """The parameters that every statement which knows the time takes."""
@@ -260,7 +256,19 @@ class SqlStore:
         return await self._driver.call(partial(patiently, change, self._ids, self._driver))
 
 
-_EXECUTORS: Final[dict[Kind, Callable[..., Executor]]] = {Kind.SQLITE: OnSqlite}
+def _executor(database: Database, clock: Callable[[], dict[str, Any]]) -> Executor:
+    """Give what writes to a database; a driver that is an extra is loaded for its own databases alone."""
+    match database.kind:
+        case Kind.SQLITE:
+            from loopkit.stores.sql.on_sqlite import OnSqlite
+
+            return OnSqlite(database.writer, clock)
+        case Kind.POSTGRESQL:
+            from loopkit.stores.sql.on_postgresql import OnPostgresql
+
+            return OnPostgresql(database.writer, clock)
+        case Kind.LIBSQL:
+            raise NotImplementedError
 
 
 def _sameness(place: int, new: NewRun) -> str | int:
