@@ -14,6 +14,7 @@ from litestar import get as litestar_get
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loopkit import MemoryStore
@@ -221,6 +222,31 @@ async def test_lifespan_is_there_for_hosts_that_like_to(sqlite_url: str) -> None
         assert (await http.get("/api/workflows")).status_code == 200
         await app.aclose()
         await app.aclose()
+
+
+def test_a_store_by_its_url_serves_in_any_event_loop(sqlite_url: str) -> None:
+    """Hosts and tests that make an event loop a request find the store open in each."""
+    app = make_app(sqlite_url)
+
+    async def look() -> int:
+        async with client(app) as http:
+            return (await http.get("/api/workflows")).status_code
+
+    assert [anyio.run(look, backend=backend) for backend in ("asyncio", "asyncio", "trio")] == [200, 200, 200]
+    with TestClient(app) as http:
+        assert http.get("/api/workflows").status_code == 200
+    assert TestClient(app).get("/api/workflows").status_code == 200
+    anyio.run(app.aclose)
+
+
+async def test_a_database_that_cannot_be_opened_is_503_and_told_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Health says that it is not well; nobody outside is told the address of the database."""
+    async with client(make_app("sqlite:////nowhere/at/all.db")) as http:
+        for path in ("/api/health", "/api/workflows"):
+            answer = await http.get(path)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+            assert "nowhere" not in answer.text
+    assert "/nowhere/at" in caplog.text
 
 
 async def test_websockets_are_closed() -> None:

@@ -154,8 +154,8 @@ class App:
             refused = problems.refusal(error)
             if refused.code == "internal":
                 _log.exception("request %s failed", call.id)
-            elif refused is not error:
-                _log.info("request %s: %s", call.id, error)
+            elif refused.code == "store-unavailable":
+                _log.warning("request %s: %s", call.id, error)
             if started:
                 raise
             await self._send(call, self._problem(call, refused), receive, secured)

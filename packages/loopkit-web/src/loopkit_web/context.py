@@ -11,20 +11,20 @@ error by itself.
 import hashlib
 import json
 import secrets
+import threading
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import Any, Final
 from urllib.parse import quote
 
-import anyio
+import anyio.to_thread
 import attrs
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-import loopkit
 from loopkit.agents.agent import Agent
 from loopkit.storage import Fleet, Storage
+from loopkit.stores.memory import STALLED_AFTER
 from loopkit_web.access import NOBODY, Access, AccessHook
 from loopkit_web.streaming import Streams
 
@@ -73,27 +73,30 @@ class Site:
         """Every :class:`~loopkit_web.routing.Endpoint` of this app."""
         self._given = store
         self._opened: Storage | None = None
-        self._closing = AsyncExitStack()
-        self._opening = anyio.Lock()
+        self._opening = threading.Lock()
 
     async def store(self) -> Storage:
         """Give the store; one that was named by its URL is opened on first use."""
         if not isinstance(self._given, str):
             return self._given
-        return self._opened or await self._open(self._given)
+        opened = self._opened
+        return opened if opened is not None else await anyio.to_thread.run_sync(self._open, self._given)
 
-    async def _open(self, url: str) -> Storage:
-        async with self._opening:
-            opened = self._opened
-            if opened is None:
-                opened = self._opened = await self._closing.enter_async_context(loopkit.open_store(url))
-            return opened
+    def _open(self, url: str) -> Storage:
+        # Not by open_store: what that gives closes with the event loop, and a site may see more than one.
+        from loopkit.stores.sql.opening import opened
+
+        with self._opening:
+            if self._opened is None:
+                self._opened = opened(url, STALLED_AFTER)
+            return self._opened
 
     async def aclose(self) -> None:
         """End the streams and close a store that this site opened itself. Idempotent; the next request opens anew."""
         self.streams.stop()
-        self._opened = None
-        await self._closing.aclose()
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.aclose()
 
 
 class Call:

@@ -131,7 +131,7 @@ def refusal(error: Exception) -> Refused:
             return Refused("key-reused", "The same key came before with another request.")
         case errors.UnusableOption():
             return Refused("bad-query", str(error))
-        case errors.StorageError():
+        case errors.StorageError() | errors.InvalidDatabase():
             return Refused("store-unavailable", headers={"Retry-After": str(_RETRY_SECONDS)})
         case _:
             return Refused("internal")
