@@ -8,7 +8,7 @@ import loopkit
 from tests.examples.loops import EXAMPLES, work
 
 ROOT = EXAMPLES.parent
-DEMO = ROOT / "docs/explanation/leases.md"
+DEMO = ROOT / "docs/explanation/why.md"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.md")), ids=lambda path: str(path.relative_to(ROOT)))

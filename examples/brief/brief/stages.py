@@ -28,8 +28,12 @@ def produce(context: StageContext) -> str:
 
 def evaluate(context: StageContext) -> dict[str, Any]:
     """Judge a brief by the document's key terms in it, its length and its repetitions; the score is their product."""
-    judgement = Measure(_read(context.inputs), context.inputs["limit"]).judge(_lines(context.output))
-    context.log(f"{count_words(context.output)} words, missing: {', '.join(judgement.missing) or 'nothing'}")
+    limit = context.inputs["limit"]
+    judgement = Measure(_read(context.inputs), limit).judge(_lines(context.output))
+    context.log(
+        f"{count_words(context.output)} of {limit} words; coverage {judgement.coverage:.2f}, "
+        f"length {judgement.length:.2f}, variety {judgement.variety:.2f}"
+    )
     return judgement.as_evaluation()
 
 
