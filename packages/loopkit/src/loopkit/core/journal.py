@@ -11,6 +11,8 @@ from loopkit.core.run import RunStatus, Stage
 
 
 class EventType(StrEnum):
+    """What an event tells of."""
+
     STAGE_CHANGE = "stage_change"
     LOG = "log"
     SCORE_UPDATE = "score_update"
@@ -18,6 +20,8 @@ class EventType(StrEnum):
 
 
 class ArtifactType(StrEnum):
+    """What an artifact is of its attempt."""
+
     OUTPUT = "output"
     EVALUATION = "evaluation"
 
