@@ -147,11 +147,15 @@ def _statement(shape: _Shape) -> Select[Any]:
 
 
 def _of(candidates: Subquery, shape: _Shape, *columns: ColumnElement[Any]) -> Select[Any]:
-    """Select from the candidates' rows what passes every filter."""
+    """Select from the candidates' rows what passes every filter.
+
+    The filters hide their columns, so that no database finds rows by an index of theirs instead of by the candidates.
+    """
     found = select(*columns).select_from(candidates.join(runs, runs.c.id == candidates.c.id))
-    found = found.where(runs.c.status.in_([_literal(status) for status in shape.statuses]), *_CREATED_WITHIN)
+    status = func.coalesce(runs.c.status, literal_column("''"))
+    found = found.where(status.in_([_literal(status) for status in shape.statuses]), *_CREATED_WITHIN)
     if shape.only_agent:
-        found = found.where(runs.c.agent_name == bindparam("agent"))
+        found = found.where(func.coalesce(runs.c.agent_name, literal_column("''")) == bindparam("agent"))
     return found.where(rows.is_stalled()) if shape.stalled else found
 
 
