@@ -68,7 +68,8 @@ def test_every_problem_that_is_documented_is_a_kind_of_problem() -> None:
 BEYOND_THE_DOCUMENT: Final = {
     ("POST /api/workflows", "positive_data_acceptance"): "what inputs an agent takes is its own to say",
     ("GET /api/workflows", "positive_data_acceptance"): "a cursor is good only from the page before",
-    ("Stateful tests", "positive_data_acceptance"): "both of them",
+    ("POST /api/workflow-retry", "positive_data_acceptance"): "a key is good for one request alone",
+    ("Stateful tests", "positive_data_acceptance"): "all of them",
 }
 
 

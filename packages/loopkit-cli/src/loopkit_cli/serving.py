@@ -137,9 +137,9 @@ def _tell(
 ) -> None:
     address, port = listening.getsockname()[:2]
     shown = "localhost" if wildcard else f"[{address}]" if ":" in address else address
-    note(f"loopkit at http://{shown}:{port}/ (Ctrl+C stops)")
     if wildcard:
         names = ", ".join(["localhost", *hosts])
         note(f"Answers to the names {names}; for others give --allowed-host NAME, as browsers will write it.")
     if agents is not None:
         note(f"Works runs of: {', '.join(agents) or 'no agent'}")
+    note(f"loopkit at http://{shown}:{port}/ (Ctrl+C stops)")
