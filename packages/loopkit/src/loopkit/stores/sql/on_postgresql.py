@@ -17,9 +17,11 @@ from sqlalchemy.sql import ClauseElement
 
 from loopkit.core import plain
 from loopkit.core.journal import ArtifactType
+from loopkit.core.run import RunStatus
 from loopkit.stores.sql import claiming, rows, statements
 from loopkit.stores.sql.executing import Batch, Claimed, claims, ids_of, landed
 from loopkit.stores.sql.items import Beating, Claiming, Recording, Submission, cancelled_events
+from loopkit.stores.sql.postgresql import NOTIFY
 from loopkit.stores.sql.sources import INTEGER, REAL, TEXT, constant, items, many, script
 from loopkit.stores.sql.tables import artifacts, keys, runs
 
@@ -179,6 +181,8 @@ class OnPostgresql:
             ]
             settling += [_claim(run, claim, clock) for claim in batch.claims]
             settling += [_beat(run, beat, clock) for beat in batch.beats]
+            if _makes_work(batch):
+                run(NOTIFY)
         for settle in settling:
             settle()
 
@@ -255,6 +259,12 @@ class OnPostgresql:
             connection.execute("ROLLBACK")
         except psycopg.Error:
             self.close()
+
+
+def _makes_work(batch: Batch) -> bool:
+    """True when a run may become claimable by the batch."""
+    released = any(item.change.then.status is RunStatus.QUEUED for item in batch.records)
+    return released or any(item.claim is None for item in batch.submissions)
 
 
 def _submit(run: Run, items: Sequence[Submission], clock: dict[str, Any]) -> Settle:

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from sqlalchemy import Engine, bindparam, func, insert, select
@@ -107,6 +107,10 @@ class OnSqlite:
             yield cursor
             cursor.execute("COMMIT")
         except BaseException:
+            # The rollback is said, since a closed connection keeps the lock while an error refers to its cursor.
+            cursor.close()
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
             self.close()
             raise
         cursor.close()

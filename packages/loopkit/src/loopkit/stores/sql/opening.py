@@ -11,6 +11,7 @@ from loopkit.stores.sql import migrations
 from loopkit.stores.sql.dialects import Database, open_database
 from loopkit.stores.sql.store import SqlStore
 from loopkit.stores.sql.troubles import explained
+from loopkit.stores.sql.waking import waking
 
 _WRONG: Final = ("does not exist", "authentication failed", "no password", "translate host name", "http status 4")
 """What drivers say, before there is a code, of an address or user that no patience makes right."""
@@ -25,7 +26,8 @@ def opened(url: str, stalled_after: timedelta) -> SqlStore:
         StorageUnavailable: the server gives no answer.
         DatabaseDamaged: the file is damaged.
     """
-    return SqlStore(current(url), stalled_after=stalled_after)
+    database = current(url)
+    return SqlStore(database, stalled_after=stalled_after, waking=waking(database))
 
 
 def current(url: str) -> Database:

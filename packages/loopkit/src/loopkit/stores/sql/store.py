@@ -6,6 +6,7 @@ plain functions of a connection, run in worker threads.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, TypeVar, cast
@@ -18,18 +19,22 @@ from loopkit.core import machine
 from loopkit.core.ids import Ids
 from loopkit.core.journal import Artifact, Change, NewArtifact, RunEvent
 from loopkit.core.lease import Beat, Claimant, Lease
-from loopkit.core.run import NewRun, Run
+from loopkit.core.run import NewRun, Run, RunStatus
 from loopkit.errors import KeyReused, LeaseLost, LoopkitError, RunNotClaimable, StorageError
-from loopkit.storage import Held, RunPage, RunQuery
-from loopkit.stores.sql import items, reading, requesting, rows, statements
+from loopkit.storage import AgentStats, Held, RunnerInfo, RunPage, RunQuery, Trajectory, Violation
+from loopkit.stores.sql import checking, copying, fleet, items, maintenance, reading, requesting, rows, statements
 from loopkit.stores.sql.dialects import Database, Kind
 from loopkit.stores.sql.driving import Driver, Lane, Threads
 from loopkit.stores.sql.executing import LAST_WRITE, Claimed, Executor
 from loopkit.stores.sql.items import Claiming, Item, Recording, Submission
 from loopkit.stores.sql.tables import keys
+from loopkit.stores.sql.waking import EverySecond, Waking
 from loopkit.stores.sql.writing import Writer, patiently
 
 T = TypeVar("T")
+
+Within = Callable[[], AbstractContextManager[Connection]]
+"""Gives a connection for as long as a function of it takes."""
 
 STALLED_AFTER: Final = timedelta(seconds=120)
 
@@ -43,6 +48,7 @@ class SqlStore:
         now: replaces the database's clock, in tests and simulation.
         ids: where ids and nonces come from.
         driver: what runs the writers; threads unless a simulation gives another.
+        waking: where hints come from that there may be work; without it only this process gives some.
     """
 
     def __init__(
@@ -53,12 +59,14 @@ class SqlStore:
         now: Callable[[], datetime] | None = None,
         ids: Ids | None = None,
         driver: Driver | None = None,
+        waking: Waking | None = None,
     ) -> None:
         self.stalled_after = stalled_after
         self._database = database
         self._now = now
         self._ids = ids or SystemIds()
         self._driver = driver or Threads()
+        self._waking = waking or Waking(EverySecond())
         self._real_clock: dict[str, Any] = {"now": None, "stalled_seconds": stalled_after.total_seconds()}
         self._writing = self._lane("loopkit writer")
         self._keeping = self._lane("loopkit keeper")
@@ -72,6 +80,7 @@ class SqlStore:
 
     async def aclose(self) -> None:
         await self._driver.aclose()
+        self._waking.close()
         self._database.close()
 
     # --- Runs that wait -----------------------------------------------------------------------------------------------
@@ -82,6 +91,7 @@ class SqlStore:
             return []
         item = items.submission(list(asked.values()), self._run_ids(len(asked)), self._ids.nonce(), self._form)
         made = dict(zip(asked, map(rows.run, await self._write(item)), strict=True))
+        self._waking.tell()
         return [made[_sameness(place, one)] for place, one in enumerate(new)]
 
     async def start(self, new: NewRun, claimant: Claimant, *, definition: str | None = None) -> Held:
@@ -113,7 +123,10 @@ class SqlStore:
         row = await self._write(items.recording(lease, change, self._ids.nonce(), self._form))
         if row is None:
             raise LeaseLost(lease.run_id)
-        return rows.run(row)
+        run = rows.run(row)
+        if run.status is RunStatus.QUEUED:
+            self._waking.tell()
+        return run
 
     async def heartbeat(self, leases: Sequence[Lease]) -> list[Beat]:
         return await self._beat(leases, renews=True)
@@ -136,6 +149,38 @@ class SqlStore:
 
     async def list_artifacts(self, run_id: str) -> list[Artifact]:
         return await self._read(reading.list_artifacts, run_id)
+
+    async def wait_for_work(self, timeout: float) -> None:
+        await self._waking.wait_for_work(timeout)
+
+    # --- Keeping, copying and showing ---------------------------------------------------------------------------------
+
+    async def check(self) -> list[Violation]:
+        return await self._read(checking.check, within=self._database.snapshot)
+
+    async def prune(self, older_than: timedelta, *, limit: int = 500) -> list[str]:
+        return await self._change(maintenance.prune, older_than, limit, self._clock())
+
+    async def export_runs(self, after: str, *, limit: int = 100) -> list[Mapping[str, Any]]:
+        return list(await self._read(copying.export_runs, after, limit, within=self._database.snapshot))
+
+    async def import_runs(self, runs: Sequence[Mapping[str, Any]]) -> None:
+        await self._change(copying.import_runs, runs)
+
+    async def announce(self, runner: RunnerInfo) -> None:
+        await self._change(fleet.announce, runner, self._clock())
+
+    async def runners(self) -> list[RunnerInfo]:
+        return await self._read(fleet.known_runners, self._clock())
+
+    async def holdings(self, *, limit: int = 1000) -> list[Run]:
+        return await self._read(fleet.holdings, limit, self._clock())
+
+    async def stats(self) -> list[AgentStats]:
+        return await self._read(fleet.stats, self._clock())
+
+    async def trajectories(self, run_ids: Sequence[str]) -> dict[str, Trajectory]:
+        return await self._read(fleet.trajectories, run_ids)
 
     # --- Steps --------------------------------------------------------------------------------------------------------
 
@@ -239,21 +284,23 @@ class SqlStore:
             for lease in leases
         ]
 
-    async def _read(self, function: Callable[..., T], *values: Any, **named: Any) -> T:
-        def read() -> T:
-            with self._database.reading() as connection:
-                return function(connection, *values, **named)
-
-        return await self._driver.call(partial(patiently, read, self._ids, self._driver))
+    async def _read(self, function: Callable[..., T], *values: Any, within: Within | None = None, **named: Any) -> T:
+        return await self._run(within or self._database.reading, partial(_with, function, values, named))
 
     async def _change(self, function: Callable[..., T], *values: Any, **named: Any) -> T:
         """Run a function in a transaction; again after trouble, so it must change nothing the second time."""
+        return await self._run(self._database.writing, partial(_with, function, values, named))
 
-        def change() -> T:
-            with self._database.writing() as connection:
-                return function(connection, *values, **named)
+    async def _run(self, within: Within, function: Callable[[Connection], T]) -> T:
+        def run() -> T:
+            with within() as connection:
+                return function(connection)
 
-        return await self._driver.call(partial(patiently, change, self._ids, self._driver))
+        return await self._driver.call(partial(patiently, run, self._ids, self._driver))
+
+
+def _with(function: Callable[..., T], values: Sequence[Any], named: Mapping[str, Any], connection: Connection) -> T:
+    return function(connection, *values, **named)
 
 
 def _executor(database: Database, clock: Callable[[], dict[str, Any]]) -> Executor:
