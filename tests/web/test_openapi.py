@@ -16,6 +16,7 @@ from loopkit_web.openapi import describe, problem_codes
 from loopkit_web.problems import KINDS
 from tests.settings import count
 from tests.web.apps import client, make_app, started, work
+from tools.http_reference import ADVICE, PAGE, render
 
 REPLIES = [
     "/api/workflows", "/api/workflows?id={id}", "/api/workflow-events?runId={id}", "/api/agents-config", "/api/stats",
@@ -102,3 +103,9 @@ def test_requests_made_from_the_document_are_answered_by_it() -> None:
             }
     assert not failures
     assert requests > 10 * len({endpoint.path for endpoint in app.table})
+
+
+def test_the_reference_page_is_the_one_made_from_the_table() -> None:
+    """`python tools/http_reference.py` was run after the last change; it explains every problem."""
+    assert PAGE.read_text(encoding="utf-8") == render()
+    assert set(ADVICE) == set(KINDS)
