@@ -18,6 +18,7 @@ from loopkit.agents import programs
 from loopkit.agents.agent import StageSpec
 from loopkit.agents.calling import call
 from loopkit.agents.command import CommandStage
+from loopkit.agents.command import _failure as failure
 from loopkit.agents.threads import in_thread
 from loopkit.core import plain
 from loopkit.core.outcome import Errored, Evaluated, Evaluation, Outcome, Produced
@@ -216,6 +217,12 @@ async def test_a_folder_that_is_gone_is_an_error(folder: Path) -> None:
     assert outcome.message == "cannot start true: No such file or directory"
 
 
+def test_a_program_that_cannot_even_be_killed_is_an_error(folder: Path) -> None:
+    """A process that the kernel does not let go of is given up, and the error says so."""
+    program = programs.Program(argv=["true"], env={}, folder=folder, input=b"", on_line=print, max_output_bytes=1)
+    assert failure(program) == "it does not end, not even when killed"
+
+
 # --- Arguments and environment -----------------------------------------------------------------------------------
 
 
@@ -366,6 +373,7 @@ import anyio
 from loopkit.agents.agent import StageSpec
 from loopkit.agents.calling import call
 from loopkit.agents.command import CommandStage
+from loopkit.agents.command import _failure as failure
 from tests.agents.contexts import context
 spec = StageSpec(CommandStage(command=sys.argv[2:], folder=Path(sys.argv[1])))
 anyio.run(call, spec, context())

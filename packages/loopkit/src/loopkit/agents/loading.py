@@ -129,5 +129,6 @@ def _placed(document: Document, path: _Path) -> Iterator[None]:
     try:
         yield
     except InvalidConfig as error:
-        inner = tuple(error.key.split(".")) if error.key else ()
+        # A name is itself the last key of the path.
+        inner = error.key.split(".") if error.key and error.key != "name" else ()
         raise document.fault((*path, *inner), error.reason) from error

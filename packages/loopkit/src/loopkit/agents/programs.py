@@ -167,8 +167,8 @@ def _group() -> Iterator[int]:
 def _forget(process: "subprocess.Popen[bytes]") -> None:
     """Close the pipes of a process whose group is dead, and let go of it."""
     for pipe in (process.stdin, process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
+        assert pipe is not None
+        pipe.close()
     with suppress(subprocess.TimeoutExpired):  # the kernel holds on to it
         process.wait(LINGER_SECONDS)
 

@@ -19,7 +19,7 @@ import attrs
 from loopkit.agents.checks import integer, number, text
 from loopkit.agents.context import StageContext
 from loopkit.agents.template import Template
-from loopkit.agents.threads import result_of
+from loopkit.agents.threads import context_elsewhere, result_of
 from loopkit.agents.wording import describe, kind_of
 from loopkit.core import plain
 from loopkit.core.run import Stage
@@ -140,7 +140,8 @@ class PromptStage:
 
     async def __call__(self, context: StageContext) -> object:
         asking = self._ask(self._template.fill(context), judging=context.stage is Stage.EVALUATING)
-        answer = await result_of(asyncio.run_coroutine_threadsafe(asking, _event_loop()))
+        future = context_elsewhere().run(asyncio.run_coroutine_threadsafe, asking, _event_loop())
+        answer = await result_of(future)
         context.log(f"{self.model} answered", **answer.usage)
         if context.stage is Stage.EVALUATING:
             return _verdict(answer)

@@ -4,10 +4,10 @@ A thread that hangs in a user's code cannot be ended. These can be left behind: 
 event loop nor the interpreter, and what they still give is dropped.
 """
 
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -17,7 +17,7 @@ import anyio
 
 from loopkit.eventloop import EventLoop
 
-__all__ = ["THREADS", "DaemonThreads", "in_thread", "result_of", "settled"]
+__all__ = ["THREADS", "DaemonThreads", "context_elsewhere", "in_thread", "result_of", "settled"]
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class DaemonThreads:
         if inbox is None:
             inbox = SimpleQueue()
             threading.Thread(target=self._serve, args=(inbox,), name="loopkit stage", daemon=True).start()
-        inbox.put(_Call(function, _context(), future))
+        inbox.put(_Call(function, context_elsewhere(), future))
         return future
 
     def _serve(self, inbox: _Inbox) -> None:
@@ -84,11 +84,13 @@ def _carry_out(call: _Call) -> Callable[[], None]:
     return partial(call.future.set_result, result)
 
 
-def _context() -> Context:
-    """Copy the context variables; the thread is in no event loop, so that it may run one of its own."""
+def context_elsewhere() -> Context:
+    """Copy the context variables for another thread, which is not in this event loop and may run one of its own."""
     context = copy_context()
-    if sniffio := sys.modules.get("sniffio"):
-        context.run(sniffio.current_async_library_cvar.set, None)
+    with suppress(ImportError):  # trio brings it, and where it is, anyio asks it
+        from sniffio import current_async_library_cvar
+
+        context.run(current_async_library_cvar.set, None)
     return context
 
 
