@@ -175,6 +175,7 @@ def test_agents_are_found_by_name(tmp_path: Path) -> None:
         ("    inputs:\n      type: objekt", 6, "inputs.type", "objekt"),
         ("    inputs:\n      properties:\n        a: {minimum: low}", 7, "inputs.properties.a.minimum", "number"),
         ("    inputs:\n      $ref: http://example.com/x", 5, "inputs", "nothing is fetched"),
+        ("    inputs:\n      properties:\n        a.b: {minimum: x}", 6, "inputs.properties.a.b.minimum", "number"),
         ("    inputs: {type: object, type: object}", 5, "inputs.type", "second time"),
         ("    inputs: {minimum: 1" + "0" * 5000 + "}", 5, "inputs.minimum", "no value that can be read"),
         ("    inputs: {default: !!bool maybe}", 5, "inputs.default", "no value that can be read"),

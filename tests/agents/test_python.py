@@ -156,6 +156,7 @@ async def test_two_configurations_may_have_modules_of_one_name(tmp_path: Path) -
     assert await first(context()) == "first"
     inner = folder_with(tmp_path / "a" / "in", stages="def produce(ctx): return 'inner'")
     assert await ImportedStage("stages:produce", inner)(context()) == "inner"
+    assert await ImportedStage("stages:produce", tmp_path / "a")(context()) == "first"
 
 
 @pytest.mark.parametrize(

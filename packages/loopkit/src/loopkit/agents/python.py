@@ -173,12 +173,17 @@ def _put_first(folder: Path) -> None:
     Two configurations of one process may each have a ``stages.py``. A module that came from another one's folder and
     has a namesake here is forgotten, so that the import finds the one of this folder; who uses the other keeps it.
     """
-    _folders.add(folder)
+    ours = tuple(f"{other}/" for other in _folders)
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file is None or folder in Path(file).parents or _folders.isdisjoint(Path(file).parents):
-            continue
-        if PathFinder.find_spec(name.partition(".")[0], [str(folder)]) is not None:
+        if (getattr(module, "__file__", None) or "").startswith(ours) and _has_namesake(name, folder):
             del sys.modules[name]
+    _folders.add(folder)
     if sys.path[:1] != [str(folder)]:
         sys.path[:] = [str(folder), *(entry for entry in sys.path if entry != str(folder))]
+
+
+def _has_namesake(name: str, folder: Path) -> bool:
+    """True when the folder holds another module of the name, or another package of its beginning."""
+    top = name.partition(".")[0]
+    here = PathFinder.find_spec(top, [str(folder)])
+    return here is not None and here.origin != getattr(sys.modules.get(top), "__file__", None)
