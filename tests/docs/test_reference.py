@@ -1,0 +1,68 @@
+"""The reference says what the sources say."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from sqlalchemy.dialects import postgresql
+
+from loopkit.stores.sql import tables
+from tests.docs.pages import DOCS, ROOT
+from tools import python_reference
+
+REFERENCE = DOCS / "reference"
+
+
+def read(page: str) -> str:
+    return (REFERENCE / page).read_text(encoding="utf-8")
+
+
+def test_the_python_page_is_as_the_sources_are() -> None:
+    """The page was made from these sources."""
+    assert read("python.md") == python_reference.page(), "run: make docs"
+
+
+@pytest.mark.parametrize("module", python_reference.MODULES)
+def test_every_public_name_is_documented(module: str) -> None:
+    """Each name in ``__all__`` has a heading, or a row among the errors, below its module's heading."""
+    section = read("python.md").partition(f"\n## {module}\n")[2].partition("\n## ")[0]
+    documented = set(re.findall(r"^(?:### |\| `)(\w+)", section, re.MULTILINE))
+    assert set(importlib.import_module(module).__all__) - documented == set()
+
+
+def test_every_column_is_documented() -> None:
+    """The page has the tables and their columns in their order, with their types, and whether they may be null."""
+    sections = re.split(r"^###? (\w+)$", read("database.md"), flags=re.MULTILINE)
+    documented = {
+        name: re.findall(r"^\| `(\w+)` \| ([\w ]+) \| (yes|no) \|", body, re.MULTILINE)
+        for name, body in zip(sections[1::2], sections[2::2], strict=True)
+    }
+    assert documented == {
+        table.name: [
+            (column.name, type_of(column.type), "yes" if column.nullable else "no") for column in table.columns
+        ]
+        for table in tables.metadata.tables.values()
+    }
+
+
+def type_of(column_type: object) -> str:
+    name: str = column_type.compile(dialect=postgresql.dialect()).lower()  # type: ignore[attr-defined]
+    return re.sub(r" collate .*", "", name).replace("timestamp with time zone", "timestamptz")
+
+
+def test_every_setting_is_documented() -> None:
+    """Each environment variable that the sources name is on the page, and no other."""
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in Path(ROOT / "packages").rglob("src/**/*.py"))
+    named = set(re.findall(r"\bLOOPKIT_[A-Z][A-Z_]*[A-Z]\b", sources))
+    assert set(re.findall(r"^\| `(LOOPKIT_\w+)`", read("settings.md"), re.MULTILINE)) == named
+
+
+def test_every_key_of_a_stage_is_documented() -> None:
+    """The keys that agents.yaml may have are on its page."""
+    from loopkit.agents import loading
+
+    keys = {*loading._AGENT_KEYS, *loading._STAGES, *loading._COMMON_KEYS, *set().union(*loading._KIND_KEYS.values())}
+    assert set(re.findall(r"^\| `(\w+)`", read("agents-yaml.md"), re.MULTILINE)) >= keys
