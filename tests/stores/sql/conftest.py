@@ -81,3 +81,8 @@ def sqlite_database(sqlite_url: str) -> Iterator[Database]:
     migrations.migrate(opened)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def foreign_on_sqlite(sqlite_database: Database) -> Foreign:
+    return Foreign(sqlite_database)

@@ -45,6 +45,7 @@ def _all(table: Table) -> list[ColumnElement[Any]]:
 
 _ids: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
 _IDS: Final = select(runs.c.id).where(runs.c.id > bindparam("after")).order_by(runs.c.id).limit(bindparam("most"))
+_KNOWN: Final = select(func.count()).where(runs.c.id.in_(_ids))
 _SIZES: Final = (
     select(artifacts.c.run_id, func.sum(func.length(artifacts.c.content)))
     .where(artifacts.c.run_id.in_(_ids))
@@ -75,7 +76,10 @@ def export_runs(connection: Connection, after: str, limit: int) -> list[dict[str
 
 
 def import_runs(connection: Connection, exported: Sequence[Mapping[str, Any]]) -> None:
-    """Write exported runs, with their ids, into a database that holds none of them."""
+    """Write exported runs, with their ids, into a database that holds none of them; once, if the call is made again."""
+    ids = [one["run"]["id"] for one in exported]
+    if ids and connection.execute(_KNOWN, {"ids": ids}).scalar() == len(ids):
+        return
     _insert(connection, runs, (one["run"] for one in exported))
     for part, table in _PARTS.items():
         _insert(connection, table, (row for one in exported for row in one[part]))

@@ -67,6 +67,8 @@ class _Shape:
     only_agent: bool
     """One agent is asked for beside a text."""
     stalled: bool
+    within: bool
+    """Bounds of the creation are given."""
     from_cursor: bool
 
 
@@ -84,6 +86,7 @@ def list_runs(connection: Connection, query: RunQuery, clock: Mapping[str, Any])
         text=bool(query.text),
         only_agent=bool(query.text and query.agent),
         stalled=query.stalled,
+        within=query.created_since is not None or query.created_before is not None,
         from_cursor=query.cursor is not None,
     )
     if not shape.statuses or (names == [] and not query.text):
@@ -152,10 +155,11 @@ def _of(candidates: Subquery, shape: _Shape, *columns: ColumnElement[Any]) -> Se
     The filters hide their columns, so that no database finds rows by an index of theirs instead of by the candidates.
     """
     found = select(*columns).select_from(candidates.join(runs, runs.c.id == candidates.c.id))
-    status = func.coalesce(runs.c.status, literal_column("''"))
-    found = found.where(status.in_([_literal(status) for status in shape.statuses]), *_CREATED_WITHIN)
+    found = found.where(_hidden(runs.c.status).in_([_literal(status) for status in shape.statuses]))
+    if shape.within:
+        found = found.where(*_created_within(_hidden(_created)))
     if shape.only_agent:
-        found = found.where(func.coalesce(runs.c.agent_name, literal_column("''")) == bindparam("agent"))
+        found = found.where(_hidden(runs.c.agent_name) == bindparam("agent"))
     return found.where(rows.is_stalled()) if shape.stalled else found
 
 
@@ -174,12 +178,16 @@ def _agents(shape: _Shape) -> list[ColumnElement[bool] | None]:
 
 def _branch(shape: _Shape, status: RunStatus, agent: ColumnElement[bool] | None) -> Select[Any]:
     """The next ids of one status (and agent), off the index that is sorted as the list is."""
-    found = select(runs.c.id).where(runs.c.status == _literal(status), *_CREATED_WITHIN)
+    found = select(runs.c.id).where(runs.c.status == _literal(status))
     if agent is not None:
         found = found.where(agent)
     if shape.order is Order.COMPLETED:
-        # A run ends after it was made, so this holds anyway; it bounds what is read of the index.
-        found = found.where(runs.c.completed_at.isnot(None), _completed >= _bound("since"))
+        found = found.where(runs.c.completed_at.isnot(None))
+    if shape.within and shape.order is Order.COMPLETED:
+        # A run ends after it was made, so the first holds anyway; it bounds what is read of the index.
+        found = found.where(_completed >= _bound("since"), *_created_within(_hidden(_created)))
+    elif shape.within:
+        found = found.where(*_created_within(_created))
     if shape.stalled:
         found = found.where(rows.is_stalled())
     if shape.from_cursor and shape.order in _TIMED:
@@ -217,7 +225,13 @@ def _bound(name: str) -> Instant:
     return Instant(bindparam(name, type_=Time))
 
 
-_CREATED_WITHIN: Final = (_created >= _bound("since"), _created < _bound("before"))
+def _created_within(created: ColumnElement[Any]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return created >= _bound("since"), created < _bound("before")
+
+
+def _hidden(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The same value, in a form that no index serves."""
+    return func.coalesce(column, column)
 
 
 # --- Parameters -------------------------------------------------------------------------------------------------------

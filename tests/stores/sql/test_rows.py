@@ -1,0 +1,151 @@
+"""Rows of other programs are read: both formats of time, both forms of JSON, columns of ours that are NULL."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from loopkit.core.journal import EventType
+from loopkit.errors import DatabaseDamaged, RunNotFound
+from loopkit.stores.sql import reading, rows, tables
+from loopkit.stores.sql.dialects import Database, Kind
+from tests.stores.sql.conftest import CLOCK, Foreign
+
+NOON = datetime(2026, 11, 22, 12, 0, 0, 123000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "moment"),
+    [
+        ("2026-11-22T12:00:00.123Z", NOON),
+        ("2026-11-22 12:00:00.123", NOON),
+        ("2026-11-22T12:00:00.123987Z", NOON),
+        ("2026-11-22T13:00:00.123+01:00", NOON),
+        ("2026-11-22 12:00:00", NOON.replace(microsecond=0)),
+        (NOON.astimezone(timezone(timedelta(hours=5))), NOON),
+        (NOON + timedelta(microseconds=999), NOON),
+        ("soon", None),
+        (None, None),
+    ],
+)
+def test_times_are_moments_in_milliseconds(value: Any, moment: datetime | None) -> None:
+    """Whatever a time column holds is read as an aware moment in UTC, cut to the millisecond."""
+    read = rows.moment(value)
+    assert read == moment
+    assert read is None or (read.utcoffset() == timedelta(0) and read.microsecond % 1000 == 0)
+
+
+def read_run(database: Database, run_id: str = "r", clock: dict[str, Any] = CLOCK) -> Any:
+    with database.reading() as connection:
+        return reading.get_run(connection, run_id, clock)
+
+
+def test_a_run_of_another_program_is_read(database: Database, foreign: Foreign) -> None:
+    """The least that another program writes is a whole run."""
+    foreign.add_runs({"id": "r", "inputs": '{"thesis": "ü", "n": 12345678901234567890}'})
+    run = read_run(database)
+    assert run.inputs == {"thesis": "ü", "n": 12345678901234567890}
+    assert (run.status, run.current_attempt, run.fencing_token, run.stalled) == ("queued", 1, 0, False)
+    assert run.created_at.utcoffset() == timedelta(0)
+    with pytest.raises(RunNotFound):
+        read_run(database, "nobody")
+
+
+def test_inputs_that_are_no_object_are_given_as_they_are(database: Database, foreign: Foreign) -> None:
+    """What does not fit is for the agent's schema to refuse; reading it is no error."""
+    foreign.add_runs({"id": "r", "inputs": "[1, 2]"})
+    assert read_run(database).inputs == [1, 2]
+    if database.kind is not Kind.POSTGRESQL:
+        foreign.add_runs({"id": "s", "inputs": "no json"})
+        assert read_run(database, "s").inputs == "no json"
+
+
+@pytest.mark.parametrize("sign", ["heartbeat_at", "claimed_at", "started_at", "created_at"])
+def test_stalled_goes_by_the_newest_sign_of_life(database: Database, foreign: Foreign, sign: str) -> None:
+    """A running run is stalled when its newest sign of life is older than the limit, by the store's clock."""
+    signs = ["created_at", "started_at", "claimed_at", "heartbeat_at"]
+    old, new = NOON - timedelta(days=1), NOON - timedelta(seconds=120)
+    given = dict.fromkeys(signs[: signs.index(sign)], old) | {sign: new}
+    foreign.add_runs({"id": "r", "status": "running", **given}, {"id": "q", **given})
+    for later, stalled in ((0, False), (1, True)):
+        now = foreign.time(NOON + timedelta(milliseconds=later))
+        assert read_run(database, "r", CLOCK | {"now": now}).stalled is stalled
+        assert read_run(database, "q", CLOCK | {"now": now}).stalled is False
+    future = foreign.time(NOON - timedelta(days=9))
+    assert read_run(database, "r", CLOCK | {"now": future}).stalled is False
+
+
+def test_the_best_attempt_is_found_where_nobody_wrote_it(database: Database, foreign: Foreign) -> None:
+    """A score of another program gets the earliest attempt that has it, in lists too; or none."""
+    foreign.add_runs({"id": "r", "final_score": 0.5}, {"id": "s", "final_score": 0.5})
+    for attempt, content in enumerate(('{"score": 0.25}', '{"score": 0.5}', "0.5", "not json"), 1):
+        foreign.add(
+            tables.artifacts,
+            {"run_id": "r", "attempt": attempt, "artifact_type": "evaluation", "filename": "e", "content": content},
+        )
+    assert read_run(database).best_attempt == 2
+    assert read_run(database, "s").best_attempt is None
+    with database.reading() as connection:
+        page = reading.list_runs(connection, reading.RunQuery(), CLOCK)
+    assert {run.id: run.best_attempt for run in page.runs} == {"r": 2, "s": None}
+
+
+def test_artifacts_and_events_of_another_program_are_read(database: Database, foreign: Foreign) -> None:
+    """Artifacts come by attempt, an output first; events with whatever metadata, and of unknown types as logs."""
+    foreign.add_runs({"id": "r"})
+    for kind, attempt in (("evaluation", 2), ("evaluation", 1), ("output", 2), ("output", 1)):
+        values = {"run_id": "r", "attempt": attempt, "artifact_type": kind, "filename": "f", "content": "c"}
+        foreign.add(tables.artifacts, values)
+    for kind, metadata in (("log", None), ("note", '{"a": 1}'), ("error", "[1]")):
+        foreign.add(tables.events, {"run_id": "r", "event_type": kind, "metadata": metadata})
+    with database.reading() as connection:
+        kept = reading.list_artifacts(connection, "r")
+        told = reading.list_events(connection, "r")
+        assert [(a.attempt, a.artifact_type) for a in kept] == [
+            (1, "output"),
+            (1, "evaluation"),
+            (2, "output"),
+            (2, "evaluation"),
+        ]
+        assert {a.is_json for a in kept} == {False}
+        assert [(e.event_type, e.metadata) for e in told] == [
+            (EventType.LOG, None),
+            (EventType.LOG, {"a": 1}),
+            (EventType.ERROR, {"value": [1]}),
+        ]
+        ids = [event.id for event in told]
+        assert [e.id for e in reading.list_events(connection, "r", after=ids[0], limit=1)] == ids[1:2]
+        assert [e.id for e in reading.list_events(connection, "r", before=ids[2], limit=1)] == ids[1:2]
+        assert [e.id for e in reading.list_events(connection, "r", before=ids[2], after=ids[0])] == ids[1:2]
+        assert len(reading.list_events(connection, "r", limit=0)) == 1
+        for look in (reading.list_events, reading.list_artifacts):
+            with pytest.raises(RunNotFound):
+                look(connection, "nobody")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("UPDATE workflow_runs SET status = 'done'", "unknown status 'done'"),
+        ("UPDATE workflow_runs SET created_at = 'soon'", "created_at 'soon'"),
+    ],
+)
+def test_a_row_that_nobody_may_write_is_damage(
+    sqlite_database: Database, foreign_on_sqlite: Foreign, change: str, said: str
+) -> None:
+    """What cannot be read is an error that names the run."""
+    foreign_on_sqlite.add_runs({"id": "r"})
+    with sqlite_database.writing() as connection:
+        connection.execute(text(change))
+    with pytest.raises(DatabaseDamaged, match=f"run r .*{said}"):
+        read_run(sqlite_database)
+
+
+def test_an_artifact_of_an_unknown_type_is_damage(sqlite_database: Database, foreign_on_sqlite: Foreign) -> None:
+    """The types are closed: whatever else stands there is named."""
+    foreign_on_sqlite.add_runs({"id": "r"})
+    values = {"run_id": "r", "attempt": 1, "artifact_type": "note", "filename": "f", "content": "c"}
+    foreign_on_sqlite.add(tables.artifacts, values)
+    with sqlite_database.reading() as connection, pytest.raises(DatabaseDamaged, match="'note'"):
+        reading.list_artifacts(connection, "r")
