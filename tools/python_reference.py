@@ -26,8 +26,44 @@ ASGI_APP = inspect.formatannotation(ASGIApp)
 INTRODUCTION = """\
 # Python
 
-The public names and what holds for them. This page is made from the sources (`make docs`).
-Other modules may move. Everything is typed; async functions work on asyncio and trio.
+The public names and what holds for them. This page is made from the sources (`make docs`). Other modules may move.
+Everything is typed; async functions work on asyncio and trio.
+
+In short:
+
+```python
+import anyio
+
+import loopkit
+
+
+def produce(ctx):
+    return f"A name for {ctx.inputs['thing']}"
+
+
+async def evaluate(ctx):
+    return {"score": min(1.0, 0.4 * ctx.attempt), "feedback": "shorter"}
+
+
+def revise(ctx):
+    return ctx.output[:-3]
+
+
+namer = loopkit.Agent(name="namer", produce=produce, evaluate=evaluate, revise=revise)
+
+
+async def main():
+    async with loopkit.open_store("sqlite:///loopkit.db") as store:
+        result = await loopkit.run(namer, {"thing": "a cat"}, store=store)  # worked here, to its end
+        print(result.status, result.output, result.evaluation.score, result.run.id)
+        queued = await loopkit.submit(store, namer, [{"thing": "a dog"}, {"thing": "an owl"}])
+        await loopkit.Runner(store, [namer], concurrency=8).drain()  # .serve() works until it is cancelled
+        print(await loopkit.wait(store, queued[0].id))
+
+
+anyio.run(main)  # asyncio; backend="trio" works as well
+result = loopkit.run_sync(namer, {"thing": "a cat"})  # from sync code; without a store the run lives in memory
+```
 
 """
 
