@@ -47,11 +47,13 @@ class SeededIds:
 class Process:
     """A process with its own chance, clock and connections."""
 
-    def __init__(self, world: World, name: str, *, flaky: float = 0.0) -> None:
+    def __init__(self, world: World, name: str, *, flaky: float | None = None) -> None:
+        """``flaky``: how likely each point of a transaction fails; None: nothing ever happens to this process."""
         self.world = world
         self.name = name
         self.chance = random.Random(f"{world.seed} {name}")
-        self.flaky = flaky
+        self.flaky = flaky or 0.0
+        self._is_lucky = flaky is None
         self.dead = False
         self.frozen_until = 0.0
         self.database = database(world.name, self._fault, world.watch)
@@ -116,7 +118,8 @@ class Process:
                     stopping=stopping,
                     environment=environment,
                 )
-                tasks.start_soon(self._misfortune, stopping)
+                if not self._is_lucky:
+                    tasks.start_soon(self._misfortune, stopping)
                 await runner.serve()
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
