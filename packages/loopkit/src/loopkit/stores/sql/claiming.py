@@ -4,7 +4,7 @@ What a claim makes of a run and what is told of it is asked of the machine, once
 the case is found by what stands in the row and by the run's artifacts. So a claim needs no round trip in its middle.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -106,6 +106,23 @@ def _oldest(agent: Items, condition: ColumnElement[bool]) -> Select[Any]:
         .limit(bindparam("limit", type_=INTEGER))
         .offset(constant(0))
     )
+
+
+Pick = tuple[dict[str, Any], float | None]
+"""The values of :data:`PICK`, and how often the holder before renewed."""
+
+
+def picks(asked: Iterable[str], waiting: Iterable[tuple[Any, str, str | None, float | None]], limit: int) -> list[Pick]:
+    """Merge what was found for each agent: the runs to end for a cancel request, then the oldest ``limit`` to claim.
+
+    ``waiting`` gives since when, the run, its agent's definition and how often the holder before renewed.
+    """
+    ends: list[Pick] = [({"run_id": run_id, "number": 0, "definition": None}, None) for run_id in asked]
+    oldest = sorted(waiting, key=lambda one: one[:2])[:limit]
+    return ends + [
+        ({"run_id": run_id, "number": number, "definition": definition}, previous)
+        for number, (_, run_id, definition, previous) in enumerate(oldest, 1)
+    ]
 
 
 # --- The claim --------------------------------------------------------------------------------------------------------

@@ -221,13 +221,20 @@ class _Session(Session):  # type: ignore[misc] # the driver ships no types
 
     def _post(self, path: str, body: dict[str, Any]) -> bytes:
         try:
-            return self._client.post(path, body, base=self._base_url)
+            return _escaped(self._client.post(path, body, base=self._base_url))
         except ServerAnswer as error:
             self._reset_stream()
             raise ProtocolError(str(error)) from error
         except ConnectionLost:
             self._reset_stream()
             raise
+
+
+def _escaped(content: bytes) -> bytes:
+    """Escape in JSON what the driver would take for the end of a line: it splits lines as Python splits text."""
+    for character in "\x85\u2028\u2029":
+        content = content.replace(character.encode(), f"\\u{ord(character):04x}".encode())
+    return content
 
 
 class LibsqlDialect(SQLiteDialect):

@@ -5,25 +5,23 @@ first, in the order of their ids, by a statement of its own: the ones after it t
 Nothing is set for longer than the transaction, so a pooler between transactions is no trouble.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import groupby
 from typing import Any, Final
 
 import psycopg
-from sqlalchemy import Engine, FromClause, Select, bindparam, cast, func, null, select, true, union_all
+from sqlalchemy import Engine, FromClause, Select, Update, bindparam, cast, func, null, select, true, union_all
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql import ClauseElement
 
-from loopkit.core import plain
-from loopkit.core.journal import ArtifactType
 from loopkit.core.run import RunStatus
 from loopkit.stores.sql import claiming, rows, statements
-from loopkit.stores.sql.executing import Batch, Claimed, claims, ids_of, landed
-from loopkit.stores.sql.items import Beating, Claiming, Recording, Submission, cancelled_events
+from loopkit.stores.sql.executing import Batch, claims
+from loopkit.stores.sql.items import Claiming
 from loopkit.stores.sql.postgresql import NOTIFY
-from loopkit.stores.sql.sources import INTEGER, REAL, TEXT, constant, items, many, script
+from loopkit.stores.sql.sources import INTEGER, REAL, TEXT, Script, constant, items, many, script
 from loopkit.stores.sql.tables import artifacts, keys, runs
+from loopkit.stores.sql.whole import Answer, Run, Scripts, Settle, WholeBatches, array, claimed
 
 DIALECT: Final = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
 
@@ -36,8 +34,8 @@ _AGENTS: Final = many(claiming.AGENT, "agents")
 _ROW: Final = (*statements.run_columns(), runs.c.last_write, runs.c.event_seq)
 
 
-def _text(statement: ClauseElement) -> str:
-    return script(statement, DIALECT).text
+def _script(statement: ClauseElement) -> Script:
+    return script(statement, DIALECT)
 
 
 def _locked(run_ids: Any) -> Select[Any]:
@@ -113,132 +111,87 @@ def _that() -> FromClause:
     ).cte("picks")
 
 
+def _renew() -> Update:
+    """Renew leases, but for rows that somebody is writing at this moment: to wait for one would delay all others."""
+    free = select(runs.c.id).where(runs.c.id.in_(select(_LEASES["run_id"])))
+    return statements.renew(_LEASES).where(runs.c.id.in_(free.with_for_update(key_share=True, skip_locked=True)))
+
+
 _THAT: Final = func.coalesce(
     select(keys.c.run_id).where(keys.c.key == bindparam("key", type_=TEXT)).scalar_subquery(),
     bindparam("run_id", type_=TEXT),
 )
 _RUN_IDS: Final = select(_CHANGES["run_id"])
 
-BEGIN: Final = "BEGIN"
-LIMITS: Final = (
+BEGIN: Final = Script("BEGIN", frozenset())
+LIMITS: Final = Script(
     "SELECT set_config('lock_timeout', '2s', true), set_config('statement_timeout', %(statement)s, true), "
-    "set_config('idle_in_transaction_session_timeout', %(idle)s, true)"
+    "set_config('idle_in_transaction_session_timeout', %(idle)s, true)",
+    frozenset({"statement", "idle"}),
 )
-LOCK: Final = _text(_locked(_RUN_IDS))
-RECORD: Final = _text(_record())
-KEEP_KEYS: Final = _text(statements.keep_key(_NEW, "postgresql"))
-LOCK_DAY: Final = _text(statements.lock_day())
-QUEUE: Final = _text(_queue())
-RUN_OF_KEY: Final = _text(statements.run_of_key())
-TAKE: Final = _text(_take(_oldest(skip_locked=True)))
-LOCK_OLDEST: Final = _text(select(_oldest(skip_locked=False)))
-LOCK_THAT: Final = _text(_locked(select(_THAT)))
-TAKE_THAT: Final = _text(_take(_that()))
-RENEW: Final = _text(
-    statements.renew(_LEASES).where(
-        runs.c.id.in_(
-            select(runs.c.id)
-            .where(runs.c.id.in_(select(_LEASES["run_id"])))
-            .with_for_update(key_share=True, skip_locked=True)
-        )
-    )
+COMMIT: Final = Script("COMMIT", frozenset())
+TELL_OTHERS: Final = Script(NOTIFY, frozenset())
+LOCK: Final = _script(_locked(_RUN_IDS))
+LOCK_DAY: Final = _script(statements.lock_day())
+LOCK_OLDEST: Final = _script(select(_oldest(skip_locked=False)))
+LOCK_THAT: Final = _script(_locked(select(_THAT)))
+TAKE: Final = _script(_take(_oldest(skip_locked=True)))
+TAKE_THAT: Final = _script(_take(_that()))
+SCRIPTS: Final = Scripts(
+    before_record=[LOCK],
+    record=_script(_record()),
+    after_record=[],
+    keep_keys=_script(statements.keep_key(_NEW, "postgresql")),
+    before_numbers=[LOCK_DAY],
+    submit=_script(_queue()),
+    after_submit=[],
+    run_of_key=_script(statements.run_of_key()),
+    renew=_script(_renew()),
+    look=_script(statements.look(_LEASES)),
+    run_now=_script(statements.run_now(bindparam("run_id", type_=TEXT))),
+    claimed_by_call=_script(claiming.claimed_by_call()),
 )
-LOOK: Final = _text(statements.look(_LEASES))
-RUN_NOW: Final = _text(statements.run_now(bindparam("run_id", type_=TEXT)))
-CLAIMED_BY_CALL: Final = _text(claiming.claimed_by_call())
 
 
-Run = Callable[..., "psycopg.Cursor[Any]"]
-"""Sends a statement and its parameters; its rows can be read when the pipeline is at its end."""
-Settle = Callable[[], None]
-"""Gives items their outcomes, after the commit."""
-
-
-class OnPostgresql:
+class OnPostgresql(WholeBatches):
     """An :class:`loopkit.stores.sql.executing.Executor` of a PostgreSQL database."""
+
+    scripts = SCRIPTS
 
     def __init__(self, engine: Engine, clock: Callable[[], dict[str, Any]]) -> None:
         """``clock`` gives the parameters ``now`` and ``stalled_seconds``."""
+        super().__init__(clock)
         self._engine = engine
-        self._clock = clock
         self._connection: psycopg.Connection[Any] | None = None
-
-    def form(self, row: dict[str, Any]) -> str:
-        return plain.dumps(row)
-
-    def perform(self, batch: Batch) -> None:
-        clock = self._clock()
-        with self._transaction(clock, new_runs=sum(len(item.rows) for item in batch.submissions)) as run:
-            settling: list[Settle] = []
-            if batch.records:
-                settling.append(self._record(run, batch.records, clock))
-            if batch.submissions:
-                settling.append(_submit(run, batch.submissions, clock))
-            settling += [
-                _take_that(run, new.claim, new.ids[0], new.keys[0], clock)
-                for new in batch.submissions
-                if new.claim is not None
-            ]
-            settling += [_claim(run, claim, clock) for claim in batch.claims]
-            settling += [_beat(run, beat, clock) for beat in batch.beats]
-            if _makes_work(batch):
-                run(NOTIFY)
-        for settle in settling:
-            settle()
-
-    def find(self, batch: Batch) -> bool:
-        clock = self._clock()
-        # The lost transaction may be under way still; it has ended when its locks are ours.
-        with self._transaction(clock, new_runs=0) as run:
-            run(LOCK, {"changes": _array(item.row for item in batch.records)})
-            for claim in claims(batch):
-                run(LOCK_OLDEST, {**claim.call, **clock, "agents": _array(claim.agents)})
-            ids = {run_id for item in (*batch.records, *batch.submissions) for run_id in ids_of(item)}
-            found = {run_id: run(RUN_NOW, {"run_id": run_id, **clock}) for run_id in ids}
-            taken = {item.write: run(CLAIMED_BY_CALL, item.call) for item in claims(batch)}
-        return landed(batch, lambda run_id: found[run_id].fetchone(), lambda item: _claimed(taken[item.write]))
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    # --- Steps --------------------------------------------------------------------------------------------------------
-
     @contextmanager
-    def _transaction(self, clock: dict[str, Any], *, new_runs: int) -> Iterator[Run]:
-        """Give what sends statements to a transaction; at the end it is committed, and all rows are there."""
+    def _transaction(self, batch: Batch) -> Iterator[Run]:
         connection = self._open()
-        limits = {
-            "statement": f"{5 + new_runs // 1000}s",
-            "idle": f"{max(int(min(clock['stalled_seconds'] / 4, 10) * 1000), 1)}ms",
-        }
+
+        def run(script: Script, values: dict[str, Any]) -> "psycopg.Cursor[Any]":
+            return connection.execute(script.text, values)
+
         try:
             with connection.pipeline():
-                connection.execute("BEGIN")
-                connection.execute(LIMITS, limits)
-                yield connection.execute
-                done = connection.execute("COMMIT")
+                run(BEGIN, {})
+                run(LIMITS, self._limits(batch))
+                yield run
+                done = run(COMMIT, {})
             if done.statusmessage != "COMMIT":
                 raise psycopg.OperationalError(f"the commit was answered by {done.statusmessage}")
         except BaseException:
             self._recover(connection)
             raise
 
-    def _record(self, run: Run, items: Sequence[Recording], clock: dict[str, Any]) -> Settle:
-        told = [event for item in items for event in (*item.events, *item.then_events)]
-        told += [event for item in items for event in cancelled_events(item, self.form)]
-        changes = _array(item.row for item in items)
-        kept = _array(item.artifact for item in items if item.artifact is not None)
-        run(LOCK, {"changes": changes})
-        written = run(RECORD, {"changes": changes, "artifacts": kept, "events": _array(told), **clock})
-
-        def settle() -> None:
-            rows_by_id = {row[0]: row for row in written.fetchall()}
-            for item in items:
-                item.outcome = rows_by_id.get(item.lease.run_id)
-
-        return settle
+    def _limits(self, batch: Batch) -> dict[str, str]:
+        new_runs = sum(len(item.rows) for item in batch.submissions)
+        idle = min(self._clock()["stalled_seconds"] / 4, 10.0)
+        return {"statement": f"{5 + new_runs // 1000}s", "idle": f"{max(int(idle * 1000), 1)}ms"}
 
     def _open(self) -> "psycopg.Connection[Any]":
         if self._connection is None:
@@ -260,83 +213,27 @@ class OnPostgresql:
         except psycopg.Error:
             self.close()
 
+    def _wait_for_locks(self, run: Run, batch: Batch, clock: dict[str, Any]) -> None:
+        run(LOCK, {"changes": array(item.row for item in batch.records)})
+        for claim in claims(batch):
+            run(LOCK_OLDEST, {**claim.call, **clock, "agents": array(claim.agents)})
 
-def _makes_work(batch: Batch) -> bool:
-    """True when a run may become claimable by the batch."""
-    released = any(item.change.then.status is RunStatus.QUEUED for item in batch.records)
-    return released or any(item.claim is None for item in batch.submissions)
+    def _after(self, run: Run, batch: Batch) -> None:
+        released = any(item.change.then.status is RunStatus.QUEUED for item in batch.records)
+        if released or any(item.claim is None for item in batch.submissions):
+            run(TELL_OTHERS, {})
+
+    def _claim(self, run: Run, item: Claiming, clock: dict[str, Any]) -> Settle:
+        return _settle_claim(item, run(TAKE, {**item.call, **clock, "agents": array(item.agents)}))
+
+    def _claim_that(self, run: Run, item: Claiming, run_id: str, key: str | None, clock: dict[str, Any]) -> Settle:
+        values = {**item.call, **clock, "run_id": run_id, "key": key}
+        run(LOCK_THAT, values)
+        return _settle_claim(item, run(TAKE_THAT, values))
 
 
-def _submit(run: Run, items: Sequence[Submission], clock: dict[str, Any]) -> Settle:
-    new = [(row, numbered) for item in items for row, numbered in zip(item.rows, item.numbered, strict=True)]
-    keyed = [
-        (item, row, key) for item in items for row, key in zip(item.rows, item.keys, strict=True) if key is not None
-    ]
-    if keyed:
-        run(KEEP_KEYS, {"new": _array(row for _, row, _ in keyed), **clock})
-    if any(numbered for _, numbered in new):
-        run(LOCK_DAY, clock)
-    events = _array(event for item in items for event in item.events)
-    # A number that the day's next ones follow may be among those given, so they are queued in runs of one kind.
-    written = [
-        run(QUEUE, {"new": _array(row for row, _ in group), "events": events, **clock})
-        for _, group in groupby(new, key=lambda one: one[1])
-    ]
-    before = {key: run(RUN_OF_KEY, {"key": key, **clock}) for _, _, key in keyed}
-
+def _settle_claim(item: Claiming, taken: Answer) -> Settle:
     def settle() -> None:
-        made = {row[0]: row for cursor in written for row in cursor.fetchall()}
-        known = {key: cursor.fetchone() for key, cursor in before.items()}
-        for item in items:
-            item.outcome = [made.get(run_id) or known[key] for run_id, key in zip(item.ids, item.keys, strict=True)]
+        item.outcome = claimed(taken.fetchall())
 
     return settle
-
-
-def _claim(run: Run, item: Claiming, clock: dict[str, Any]) -> Settle:
-    if item.run_id is not None:
-        return _take_that(run, item, item.run_id, None, clock)
-    taken = run(TAKE, {**item.call, **clock, "agents": _array(item.agents)})
-
-    def settle() -> None:
-        item.outcome = _claimed(taken)
-
-    return settle
-
-
-def _take_that(run: Run, item: Claiming, run_id: str, key: str | None, clock: dict[str, Any]) -> Settle:
-    values = {**item.call, **clock, "run_id": run_id, "key": key}
-    run(LOCK_THAT, values)
-    taken = run(TAKE_THAT, values)
-
-    def settle() -> None:
-        item.outcome = _claimed(taken)
-
-    return settle
-
-
-def _beat(run: Run, item: Beating, clock: dict[str, Any]) -> Settle:
-    values = {"leases": _array(item.rows), **clock}
-    if item.renews:
-        run(RENEW, values)
-    found = run(LOOK, values)
-
-    def settle() -> None:
-        item.outcome = found.fetchall()
-
-    return settle
-
-
-def _claimed(cursor: "psycopg.Cursor[Any]") -> Claimed:
-    taken = cursor.fetchall()
-    kept = [artifact for *_, of_run in taken for artifact in sorted(of_run or (), key=_place)]
-    return Claimed([row[:-1] for row in taken], kept)
-
-
-def _place(artifact: Sequence[Any]) -> tuple[int, bool]:
-    """Where an artifact stands among its run's: by attempt, an output before its evaluation."""
-    return artifact[2], artifact[3] == ArtifactType.EVALUATION.value
-
-
-def _array(rows: Iterable[str]) -> str:
-    return f"[{','.join(rows)}]"

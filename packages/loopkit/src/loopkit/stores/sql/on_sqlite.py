@@ -191,29 +191,18 @@ def _numbered(row: Sequence[Any], told: list[dict[str, Any]]) -> list[dict[str, 
     return told
 
 
-_Pick = tuple[dict[str, Any], float | None]
-"""The values of :data:`loopkit.stores.sql.claiming.PICK`, and how often the holder before renewed."""
-
-
-def _picks(cursor: sqlite3.Cursor, item: Claiming, call: dict[str, Any]) -> list[_Pick]:
-    """The runs to end for a cancel request, then the oldest of all agents."""
-    asked = cursor.execute(WAITING_CANCELLED, call).fetchall()
-    picks: list[_Pick] = [({"run_id": run_id, "number": 0, "definition": None}, None) for (run_id,) in asked]
-    if not call["limit"]:
-        return picks
+def _picks(cursor: sqlite3.Cursor, item: Claiming, call: dict[str, Any]) -> list[claiming.Pick]:
+    asked = [run_id for (run_id,) in cursor.execute(WAITING_CANCELLED, call).fetchall()]
     waiting = [
         (since, run_id, agent["definition"], previous)
         for agent in item.agents
         for text in (WAITING_QUEUED, WAITING_STALLED)
         for run_id, since, previous in cursor.execute(text, call | agent).fetchall()
     ]
-    waiting.sort(key=lambda one: one[:2])
-    for number, (_, run_id, definition, previous) in enumerate(waiting[: call["limit"]], 1):
-        picks.append(({"run_id": run_id, "number": number, "definition": definition}, previous))
-    return picks
+    return claiming.picks(asked, waiting, call["limit"])
 
 
-def _pick(cursor: sqlite3.Cursor, run_id: str, call: dict[str, Any]) -> list[_Pick]:
+def _pick(cursor: sqlite3.Cursor, run_id: str, call: dict[str, Any]) -> list[claiming.Pick]:
     found = cursor.execute(WAITING_ONE, {"run_id": run_id}).fetchall()
     return [({"run_id": run_id, "number": 1, "definition": call["definition"]}, previous) for *_, previous in found]
 

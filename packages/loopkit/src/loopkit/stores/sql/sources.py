@@ -1,7 +1,7 @@
 """Where the hot statements take their items from, so that each is written once for every database.
 
 A statement is written over an :data:`Items`: an item's values by name. :func:`one` gives the values as parameters, so
-the statement does one item each time it is run (SQLite, libSQL). :func:`many` gives them as columns of one parameter,
+the statement does one item each time it is run (SQLite). :func:`many` gives them as columns of one parameter,
 a JSON array that the database unfolds, so the statement does a whole batch (PostgreSQL); its text is the same however
 many there are.
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
-from sqlalchemy import BigInteger, Boolean, Double, FromClause, Integer, Text, bindparam, cast, column, func
+from sqlalchemy import BigInteger, Boolean, Double, FromClause, Integer, Text, bindparam, cast, column, func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
@@ -39,6 +39,15 @@ def many(shape: Shape, parameter: str) -> FromClause:
     array = cast(bindparam(parameter, type_=TEXT), postgresql.JSON())
     columns = [column(name, kind) for name, kind in shape.items()]
     return func.json_to_recordset(array).table_valued(*columns, name=parameter).render_derived(with_types=True)
+
+
+def each(shape: Shape, parameter: str) -> FromClause:
+    """Give what :func:`many` gives, in SQLite's words."""
+    array = func.json_each(bindparam(parameter, type_=TEXT)).table_valued("value")
+    found = [
+        func.json_extract(array.c.value, constant(f"$.{name}"), type_=kind).label(name) for name, kind in shape.items()
+    ]
+    return select(*found).subquery(parameter)
 
 
 def items(table: FromClause) -> Items:

@@ -315,7 +315,10 @@ def _executor(database: Database, clock: Callable[[], dict[str, Any]]) -> Execut
 
             return OnPostgresql(database.writer, clock)
         case Kind.LIBSQL:
-            raise NotImplementedError
+            from loopkit.stores.sql.on_libsql import OnLibsql
+
+            assert database.client is not None
+            return OnLibsql(database.client, clock)
 
 
 def _sameness(place: int, new: NewRun) -> str | int:
