@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
@@ -248,6 +249,7 @@ class Runner:
             logger.warning("could not announce this runner: %s", error)
 
 
+@cache
 def own_version() -> str:
     """Give the version of the installed loopkit."""
     try:
