@@ -5,6 +5,7 @@ import pytest
 
 from loopkit import MemoryStore, RunEvent
 from loopkit.errors import StorageUnavailable
+from loopkit.storage import RunPage, RunQuery
 from loopkit_web import Access
 from tests.web.apps import client, listening, make_app, quick_streams, started, work
 
@@ -146,6 +147,28 @@ async def test_a_stream_outlives_a_database_that_is_away() -> None:
         rest = await stream.rest()
     assert not store.away
     assert rest[-1]["metadata"]["status"] == "passed"
+
+
+async def test_hints_go_on_when_the_database_comes_back() -> None:
+    """A look that fails is no change, and the next change is told."""
+
+    class Flaky(MemoryStore):
+        away = 0
+
+        async def list_runs(self, query: RunQuery) -> RunPage:
+            if self.away:
+                self.away -= 1
+                raise StorageUnavailable("away")
+            return await super().list_runs(query)
+
+    store = Flaky()
+    app = make_app(store)
+    async with client(app) as http, listening(app, "/api/workflow-stream") as stream:
+        await stream.message()
+        store.away = 2
+        run = await started(http)
+        assert await stream.event() == {"#": None, "runs": [run["id"]]}
+    assert store.away == 0
 
 
 async def test_hints_name_the_runs_that_changed() -> None:

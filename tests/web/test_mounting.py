@@ -178,6 +178,17 @@ def test_a_prefix_is_a_path(prefix: str) -> None:
             mount(prefix, make_app())
 
 
+@pytest.mark.filterwarnings("ignore:The `root_path` parameter is deprecated")
+@pytest.mark.parametrize("path", ["/loop/api/workflows", "/api/v1/loop/api/workflows"])
+async def test_a_host_told_of_a_prefix_is_found_with_it_and_without(path: str) -> None:
+    """FastAPI's own root_path, behind a proxy that takes it off or leaves it: the addresses written have it."""
+    host = fastapi.FastAPI(root_path="/api/v1")
+    host.mount("/loop", make_app())
+    async with client(host) as http:
+        answer = await http.post(path, json={"agentName": "namer", "inputs": {"thing": "x"}})
+        assert answer.headers["location"].startswith("/api/v1/loop/api/workflows?id=")
+
+
 async def test_fastapi_dependencies_guard_no_mount_but_the_hook_does() -> None:
     """What a host asks of its own routes does not reach the app; its own hook closes it."""
 

@@ -1,12 +1,13 @@
 """Runs over HTTP: list, look, start, cancel, retry."""
 
 import json
+from pathlib import Path
 
 import anyio
 import httpx
 import pytest
 
-from loopkit import MemoryStore
+from loopkit import InvalidConfig, MemoryStore
 from loopkit.storage import RunQuery
 from loopkit_web import Access
 from tests.web.apps import client, make_app, namer, started, work
@@ -305,3 +306,15 @@ async def test_head_is_get_without_the_body() -> None:
         ):
             answer: httpx.Response = await http.head(path, headers={"Accept": "text/event-stream"})
             assert (answer.status_code, answer.content) == (200, b"")
+
+
+async def test_agents_are_given_as_a_list_a_mapping_or_a_file(tmp_path: Path) -> None:
+    """However they are given, the same agents can be started; a file that does not hold is an error at once."""
+    file = tmp_path / "agents.yaml"
+    file.write_text('agents: {namer: {produce: {command: ["true"]}, evaluate: {command: ["true"]}}}')
+    for agents in ([namer()], {"namer": namer()}, file, str(file)):
+        async with client(make_app(agents=agents)) as http:
+            assert [one["name"] for one in (await http.get("/api/agents-config")).json()["agents"]] == ["namer"]
+            await started(http)
+    with pytest.raises(InvalidConfig):
+        make_app(agents=tmp_path / "nothing.yaml")

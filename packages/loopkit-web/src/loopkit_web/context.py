@@ -150,8 +150,12 @@ class Call:
         scope = self.request.scope
         path: str = scope["path"]
         prefix = scope.get("root_path", "").rstrip("/")
-        inside = prefix and (path == prefix or path.startswith(prefix + "/"))
-        return (path[len(prefix) :] if inside else path).rstrip("/") or "/"
+        # A host that was told a prefix which its proxy has taken off says more in root_path than stands in the path.
+        for mounted_at in (prefix, prefix.removeprefix(scope.get("app_root_path", ""))):
+            if mounted_at and (path == mounted_at or path.startswith(mounted_at + "/")):
+                path = path[len(mounted_at) :]
+                break
+        return path.rstrip("/") or "/"
 
     @property
     def asked_for(self) -> str:

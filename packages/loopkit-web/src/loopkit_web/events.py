@@ -122,12 +122,13 @@ async def stream_changes(call: Call) -> Response:
 
 async def _follow_changes(call: Call, outlet: Outlet) -> None:
     known: Mapping[str, object] | None = None
+    seen: Mapping[str, object] | None
     while True:
         try:
             seen = await call.site.streams.look("runs", lambda: _read_runs(call))
         except StorageError:
-            seen = known or {}
-        if known is not None and (changed := [id for id, state in seen.items() if known.get(id) != state]):
+            seen = known
+        if known is not None and seen is not None and (changed := [id for id, state in seen.items() if known.get(id) != state]):
             await outlet.send([message({"runs": changed}, event="runs")])
         known = seen
         if not await outlet.pause():
