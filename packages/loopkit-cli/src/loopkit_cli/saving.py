@@ -14,8 +14,8 @@ from loopkit.core.journal import Artifact
 from loopkit.errors import UnusableOption
 from loopkit_cli.exits import Refused
 
-_HARMLESS: Final = re.compile(r"[\w()+,=@-][\w()+,=@. -]{0,99}")
-"""Letters and digits of any script and a few signs, not beginning with a dot; no separator, no control character."""
+_HARMLESS: Final = re.compile(r"\w[\w()+,=@. -]{0,99}")
+"""A letter or digit of any script, then more of them and a few signs; no separator, no control character."""
 
 
 def save(artifacts: Sequence[Artifact], folder: str) -> list[str]:

@@ -1,0 +1,233 @@
+"""A folder with an agent whose stages can be held, and the program as processes in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import anyio
+import attrs
+import pytest
+
+import loopkit
+from loopkit.core.run import Run
+from loopkit.storage import RunQuery, Storage
+
+T = TypeVar("T")
+
+PROGRAM = Path(sys.executable).with_name("loopkit-cli")
+
+STAGES = '''
+import os, subprocess, time
+from pathlib import Path
+
+def called(ctx):
+    """Note that a stage begins, wait while a file holds it, note that it ends."""
+    name = f"{ctx.stage}-{ctx.attempt}"
+    with open("calls", "a") as calls:
+        calls.write(f"begin {name}\\n")
+    while Path(f"hold-{name}").exists():
+        time.sleep(0.01)
+    with open("calls", "a") as calls:
+        calls.write(f"end {name}\\n")
+
+def produce(ctx):
+    called(ctx)
+    return f"draft {ctx.attempt}"
+
+def evaluate(ctx):
+    called(ctx)
+    return {"score": min(1.0, 0.5 * ctx.attempt), "feedback": "\\x1b]0;owned\\x07 more\\x1b[2J"}
+
+def noisy(ctx):
+    print("printed by the stage")
+    subprocess.run(["echo", "echoed by a child"], check=True)
+    os.write(1, b"written by the stage\\n")
+    return "quiet"
+'''
+AGENTS = """
+agents:
+  held:
+    produce: {python: "stages:produce"}
+    evaluate: {python: "stages:evaluate"}
+  noisy:
+    pass_threshold: 0.5
+    produce: {python: "stages:noisy"}
+    evaluate: {python: "stages:evaluate"}
+"""
+
+
+@attrs.frozen
+class Done:
+    """A process that has ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON document on stdout."""
+        return json.loads(self.stdout)
+
+
+class Process:
+    """One running `loopkit-cli`."""
+
+    def __init__(self, popen: subprocess.Popen[str]) -> None:
+        self.popen = popen
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.popen.send_signal(number)
+
+    def read_until(self, said: str) -> None:
+        """Read stderr up to a line that says this."""
+        assert self.popen.stderr is not None
+        for line in self.popen.stderr:
+            if said in line:
+                return
+        raise AssertionError(f"{said!r} was not said")
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        self.popen.kill()
+        self.popen.communicate()
+
+    def end(self) -> Done:
+        """Wait for its end; no traceback is ever shown."""
+        out, err = self.popen.communicate(timeout=120)
+        assert "Traceback" not in (err or ""), err
+        return Done(self.popen.returncode, out or "", err or "")
+
+
+class Shell:
+    """Starts `loopkit-cli` in a folder of its own, on one database; whatever still runs at the end is killed."""
+
+    def __init__(self, folder: Path, url: str, processes: ExitStack) -> None:
+        self.folder = folder
+        self.url = url
+        self._processes = processes
+        self.environment = {
+            **os.environ,
+            "LOOPKIT_DATABASE_URL": url,
+            "LOOPKIT_HEARTBEAT": "0.5",
+            "LOOPKIT_STALLED_AFTER": "1",
+        }
+
+    def start(self, *args: str, stdout: int | IO[Any] = subprocess.PIPE, stderr: int = subprocess.PIPE) -> Process:
+        """Start the program."""
+        popen = subprocess.Popen(
+            [PROGRAM, *args],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+        )
+        self._processes.callback(_reap, popen)
+        return Process(popen)
+
+    def __call__(self, *args: str, status: int = 0) -> Done:
+        """Run the program to its end and expect this status."""
+        done = self.start(*args).end()
+        assert done.status == status, done.stderr
+        return done
+
+    def hold(self, stage: str) -> Path:
+        """Let a stage, e.g. ``revising-2``, not end before the file given back is unlinked."""
+        held = self.folder / f"hold-{stage}"
+        held.touch()
+        return held
+
+    @property
+    def calls(self) -> list[str]:
+        """What the stages noted of their calls, in order."""
+        calls = self.folder / "calls"
+        return calls.read_text().splitlines() if calls.exists() else []
+
+    def wait_for_call(self, call: str, by: Process) -> None:
+        """Wait until a stage that this process works has noted a call."""
+
+        def is_noted() -> bool:
+            assert by.popen.poll() is None, by.end().stderr
+            return self.calls[-1:] == [call]
+
+        wait_until(is_noted)
+
+    def stored(self, read: Callable[[Storage], Awaitable[T]]) -> T:
+        """Read something from the database without a process."""
+
+        async def opened() -> T:
+            async with loopkit.open_store(self.url, stalled_after=timedelta(seconds=1)) as store:
+                return await read(store)
+
+        return anyio.run(opened)
+
+    @property
+    def run(self) -> Run:
+        """The only run there is."""
+        (run,) = self.stored(lambda store: store.list_runs(RunQuery())).runs
+        return run
+
+    @property
+    def messages(self) -> list[str | None]:
+        """What the events of the only run say."""
+        run_id = self.run.id
+        return [event.message for event in self.stored(lambda store: store.list_events(run_id))]
+
+    @property
+    def made(self) -> list[str]:
+        """The names of the artifacts of the only run."""
+        run_id = self.run.id
+        return [artifact.filename for artifact in self.stored(lambda store: store.list_artifacts(run_id))]
+
+
+def _reap(popen: subprocess.Popen[str]) -> None:
+    if popen.poll() is None:
+        popen.kill()
+    popen.communicate()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so, and fail when it is not within a minute."""
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline, "waited for a minute in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture(params=["sqlite", "postgres", "libsql"])
+def url(request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh database, of each kind in turn."""
+    given: str = request.getfixturevalue(f"{request.param}_url")
+    return given
+
+
+@pytest.fixture
+def shell(tmp_path: Path, url: str) -> Iterator[Shell]:
+    """The program on each kind of database."""
+    yield from _shell(tmp_path, url)
+
+
+@pytest.fixture
+def local(tmp_path: Path, sqlite_url: str) -> Iterator[Shell]:
+    """The program on an SQLite file."""
+    yield from _shell(tmp_path, sqlite_url)
+
+
+def _shell(folder: Path, url: str) -> Iterator[Shell]:
+    (folder / "stages.py").write_text(STAGES)
+    (folder / "agents.yaml").write_text(AGENTS)
+    with ExitStack() as processes:
+        yield Shell(folder, url, processes)
