@@ -7,6 +7,7 @@ be on the PATH.
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -137,6 +138,7 @@ def main() -> None:
             sys.exit(f"{tool} is not on the PATH" + ("; pip install ruff" if tool == "ruff" else ""))
     request = json.load(sys.stdin)
     with tempfile.TemporaryDirectory(prefix="code_repair-") as scratch:
+        os.environ["GIT_CEILING_DIRECTORIES"] = scratch  # wherever scratch is, git must see no repository around it
         copy = Path(scratch, "copy")
         shutil.copytree(source_of(request), copy, ignore=IGNORED)
         if request["output"]:

@@ -21,6 +21,7 @@ def scratch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Where the stages make their copies; the tools of this environment are on the PATH."""
     folder = tmp_path / "scratch"
     folder.mkdir()
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)  # a repository around it must not matter
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     return folder
@@ -53,7 +54,9 @@ def test_it_repairs_a_copy(scratch: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(PACKAGE, copy)
     assert failing_tests(copy)
-    subprocess.run(["git", "apply", "-"], cwd=copy, input=worked.outputs[-1], text=True, check=True)
+    subprocess.run(
+        ["git", "apply", "--directory", "copy", "-"], cwd=tmp_path, input=worked.outputs[-1], text=True, check=True
+    )
     assert not failing_tests(copy)
 
 
