@@ -95,7 +95,7 @@ PLANTS: list[tuple[set[str], str]] = [
         ),
     ),
     (
-        {"artifact-score-in-range", "best-score-kept", "best-attempt-kept"},
+        {"judgements-in-range", "best-score-kept", "best-attempt-kept"},
         "UPDATE workflow_artifacts SET score = -0.5 WHERE run_id = :running AND artifact_type = 'evaluation'",
     ),
     (

@@ -130,44 +130,41 @@ def _claimed_elsewhere() -> ColumnElement[bool]:
     return and_(runs.c.claimed_by.isnot(None), not_(claims.correlate(runs).exists()))
 
 
+def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.count(case((condition, 1)))
+
+
 def _journals() -> FromClause:
-    """What loopkit told of each run, in figures."""
-    place = func.row_number().over(partition_by=events.c.run_id, order_by=events.c.id)
-    told = (
-        select(
-            events.c.run_id,
-            events.c.seq,
-            place.label("place"),
-            case((_is_state, case((_told_holder.isnot(None), 1)))).label("claim"),
-            case((_is_end, events.c.seq)).label("end"),
-            case((_is_end, _told_status)).label("status"),
-            case((_is_end, _told_reason)).label("reason"),
-            case((events.c.event_type == _word(EventType.SCORE_UPDATE), 1)).label("score"),
-        )
-        .where(_own)
-        .subquery("told")
-    )
+    """What was told of each run, in figures: by loopkit, but for the types that nobody knows."""
+    claim, end = and_(_own, _is_state, _told_holder.isnot(None)), and_(_own, _is_end)
     return (
         select(
-            told.c.run_id,
-            func.max(told.c.seq).label("last"),
-            func.min(case((told.c.seq != told.c.place, told.c.place))).label("wrong"),
-            func.count(told.c.claim).label("claims"),
-            func.count(told.c.end).label("ends"),
-            func.max(told.c.end).label("end"),
-            func.max(told.c.status).label("status"),
-            func.max(told.c.reason).label("reason"),
-            func.count(told.c.score).label("scores"),
+            events.c.run_id,
+            func.max(events.c.seq).label("last"),
+            _count(claim).label("claims"),
+            _count(end).label("ends"),
+            func.max(case((end, events.c.seq))).label("end"),
+            func.max(case((end, _told_status))).label("status"),
+            func.max(case((end, _told_reason))).label("reason"),
+            _count(and_(_own, events.c.event_type == _word(EventType.SCORE_UPDATE))).label("scores"),
+            _count(events.c.event_type.notin_(_words(EventType))).label("unknown"),
         )
-        .group_by(told.c.run_id)
+        .group_by(events.c.run_id)
         .subquery("journals")
     )
+
+
+def _out_of_place() -> FromClause:
+    """For each run whose numbers do not follow its events' ids without a gap: the first place where they do not."""
+    place = func.row_number().over(partition_by=events.c.run_id, order_by=events.c.id)
+    told = select(events.c.run_id, events.c.seq, place.label("place")).where(_own).subquery("told")
+    wrong = select(told.c.run_id, func.min(told.c.place).label("place")).where(told.c.seq != told.c.place)
+    return wrong.group_by(told.c.run_id).subquery("out_of_place")
 
 
 def _kept() -> FromClause:
     """The artifacts of each run, in figures. An artifact's rank is twice its attempt, and one more for a judgement."""
     rank = artifacts.c.attempt * 2 + case((_is_judgement, 1), else_=0)
-    passed = and_(_is_judgement, artifacts.c.score >= runs.c.pass_threshold)
     return (
         select(
             artifacts.c.run_id,
@@ -175,12 +172,12 @@ def _kept() -> FromClause:
             func.min(rank).label("first"),
             func.max(rank).label("last"),
             func.max(artifacts.c.attempt).label("attempts"),
-            func.count(case((_is_judgement, 1))).label("judgements"),
+            _count(_is_judgement).label("judgements"),
             func.count(artifacts.c.score).label("scores"),
+            func.min(artifacts.c.score).label("worst"),
             func.max(artifacts.c.score).label("best"),
-            func.min(case((passed, artifacts.c.attempt))).label("passed"),
+            _count(artifacts.c.artifact_type.notin_(_words(ArtifactType))).label("unknown"),
         )
-        .select_from(artifacts.join(runs, runs.c.id == artifacts.c.run_id))
         .group_by(artifacts.c.run_id)
         .subquery("kept")
     )
@@ -281,13 +278,22 @@ _best_of: Final = (
     .scalar_subquery()
 )
 _only_ours: Final = _works.c.judgements == _works.c.scores
+_passed_before: Final = (
+    select(artifacts.c.id)
+    .where(
+        artifacts.c.run_id == runs.c.id,
+        artifacts.c.attempt < _works.c.attempts,
+        artifacts.c.score >= runs.c.pass_threshold,
+    )
+    .correlate(runs, _works)
+    .exists()
+)
 
 _OF_ITS_PARTS: Final = (
     _rule(
         "seq-gapless",
-        or_(_journal.c.wrong.isnot(None), func.coalesce(_journal.c.last, 0) != func.coalesce(runs.c.event_seq, 0)),
+        func.coalesce(_journal.c.last, 0) != func.coalesce(runs.c.event_seq, 0),
         *("its journal is numbered up to ", _journal.c.last, ", its row says ", runs.c.event_seq),
-        *("; first out of place: ", _journal.c.wrong),
     ),
     _rule(
         "fencing-told",
@@ -319,6 +325,13 @@ _OF_ITS_PARTS: Final = (
         func.coalesce(_journal.c.scores, 0) != func.coalesce(_works.c.scores, 0),
         *("it has ", _works.c.scores, " judgements, its journal ", _journal.c.scores, " scores"),
     ),
+    _rule("event-type-known", _journal.c.unknown > 0, _journal.c.unknown, " events are of no known type"),
+    _rule("artifact-type-known", _works.c.unknown > 0, _works.c.unknown, " artifacts are of no known type"),
+    _rule(
+        "judgements-in-range",
+        or_(_works.c.worst < 0, _works.c.best > 1),
+        *("its judgements go from ", _works.c.worst, " to ", _works.c.best),
+    ),
     _rule(
         "artifacts-in-order",
         or_(_works.c.first != 2, _works.c.last - _works.c.first + 1 != _works.c.number),
@@ -331,8 +344,8 @@ _OF_ITS_PARTS: Final = (
     ),
     _rule(
         "no-attempt-after-a-pass",
-        _works.c.attempts > _works.c.passed,
-        *("attempt ", _works.c.passed, " passed and attempt ", _works.c.attempts, " is there"),
+        and_(_works.c.attempts > 1, _works.c.best >= runs.c.pass_threshold, _passed_before),
+        *("attempt ", _works.c.attempts, " is there though one before it has passed"),
     ),
     _rule(
         "best-score-kept",
@@ -349,27 +362,14 @@ _OF_ITS_PARTS: Final = (
         *("its best attempt is ", runs.c.best_attempt, ", that of its score is ", _best_of),
     ),
 )
-_beside: Final = runs.outerjoin(_journal, _journal.c.run_id == runs.c.id).outerjoin(
+_beside: Final[FromClause] = runs.outerjoin(_journal, _journal.c.run_id == runs.c.id).outerjoin(
     _works, _works.c.run_id == runs.c.id
 )
 
-# --- Single events and artifacts --------------------------------------------------------------------------------------
+# --- Events beside each other ----------------------------------------------------------------------------------------
 
-_OF_AN_ARTIFACT: Final = (
-    _rule(
-        "artifact-type-known",
-        artifacts.c.artifact_type.notin_(_words(ArtifactType)),
-        *("an artifact is of the type ", artifacts.c.artifact_type),
-    ),
-    _rule("artifact-score-in-range", not_(artifacts.c.score.between(0, 1)), "a judgement is ", artifacts.c.score),
-)
-_OF_AN_EVENT: Final = (
-    _rule(
-        "event-type-known",
-        events.c.event_type.notin_(_words(EventType)),
-        *("event ", events.c.id, " is of the type ", events.c.event_type),
-    ),
-)
+_places: Final = _out_of_place()
+_OF_PLACES: Final = (_rule("seq-gapless", _places.c.place > 0, "event ", _places.c.place, " has another number"),)
 
 _asked: Final = events.alias("asked")
 _began: Final = events.alias("began")
@@ -415,8 +415,7 @@ def _shared_leases() -> Look:
 LOOKS: Final[Sequence[Look]] = (
     Look(runs, runs.c.id, _OF_A_ROW),
     Look(_beside, runs.c.id, _OF_ITS_PARTS),
-    Look(artifacts, artifacts.c.run_id, _OF_AN_ARTIFACT),
-    Look(events, events.c.run_id, _OF_AN_EVENT),
+    Look(_places, _places.c.run_id, _OF_PLACES),
     Look(_AFTER_CANCEL, runs.c.id, _OF_A_CANCEL),
     _shared_leases(),
     _orphans("event", events),
