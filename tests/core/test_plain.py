@@ -1,0 +1,110 @@
+"""Plain JSON: what has no fault can be stored and comes back; what cannot be stored has a fault with a place."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loopkit.core import plain
+from loopkit.core.plain import MAX_DEPTH
+from loopkit.errors import Fault
+from loopkit.testing.strategies import json_values, not_json
+
+
+def nested(depth: int, inner: Any = 1) -> Any:
+    """Give a value inside so many lists."""
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+@given(json_values())
+def test_plain_values_have_no_fault_and_come_back(value: Any) -> None:
+    """Written and read they are the same, to the kind of each number."""
+    assert plain.faults(value) == []
+    assert repr(plain.loads(plain.dumps(value))) == repr(value)
+
+
+@given(json_values(), not_json())
+def test_one_bad_part_is_found_anywhere(value: Any, bad: Any) -> None:
+    """However deep it is, and its place is named."""
+    document = {"fine": value, "a/b~c": [value, {"x": bad}]}
+    found = plain.faults(document)
+    assert found
+    assert all(fault.pointer.startswith("/a~1b~0c/1/x") for fault in found)
+
+
+@given(
+    st.recursive(
+        st.floats() | st.text(st.characters()) | st.integers() | st.binary(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()) | st.integers(), inner),
+    )
+)
+def test_what_has_no_fault_can_be_written(value: Any) -> None:
+    """No fault means that writing works and the text is storable."""
+    if not plain.faults(value):
+        text = plain.dumps(value)
+        assert plain.text_fault(text) is None
+        assert plain.loads(text) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "pointer", "detail"),
+    [
+        ({"a": math.nan}, "/a", "is not a finite number"),
+        ({"a": -math.inf}, "/a", "is not a finite number"),
+        ({"a": ["b\0"]}, "/a/0", "holds a NUL character"),
+        ({"a": "\ud83d"}, "/a", "holds a lone surrogate"),
+        ({"a": "ü\0"}, "/a", "holds a NUL character"),
+        ({"a": 1 << 1024}, "/a", "is an integer too large for a number"),
+        ({"a": b"x"}, "/a", "is a bytes, which JSON does not have"),
+        ({"a": {1, 2}}, "/a", "is a set, which JSON does not have"),
+        ({"a": {2: 1}}, "/a", "has a key that is not text: int"),
+        ({"a": {"\0": 1}}, "/a", "has a key that holds a NUL character"),
+        (object, "", "is a type, which JSON does not have"),
+        ("x" * 50, "", "is larger than 40 bytes"),
+    ],
+)
+def test_each_fault_says_what_and_where(value: Any, pointer: str, detail: str) -> None:
+    """A JSON pointer and a sentence."""
+    assert plain.faults(value, max_bytes=40) == [Fault(pointer, detail)]
+
+
+def test_every_fault_is_told() -> None:
+    """All at once, in order, up to a hundred."""
+    assert [fault.pointer for fault in plain.faults([math.nan, 1, {"k": b""}])] == ["/0", "/2/k"]
+    assert len(plain.faults([math.nan] * 1000)) == 100
+
+
+def test_depth_has_a_limit() -> None:
+    """Exactly so deep is fine; deeper, endless or recursive is a fault and no overflow."""
+    assert plain.faults(nested(MAX_DEPTH)) == []
+    [fault] = plain.faults(nested(MAX_DEPTH + 1))
+    assert fault.detail == f"is nested more than {MAX_DEPTH} deep"
+    assert len(plain.faults(nested(100_000))) == 1
+    loop: list[Any] = []
+    loop.append(loop)
+    assert len(plain.faults(loop)) == 1
+
+
+def test_size_counts_bytes() -> None:
+    """As UTF-8, quotes included; exactly so many are fine."""
+    assert plain.faults("ü" * 4, max_bytes=10) == []
+    assert plain.faults("ü" * 4, max_bytes=9) == [Fault("", "is larger than 9 bytes")]
+
+
+def test_text_that_is_no_json_is_given_back() -> None:
+    """Reading never raises, whatever another program wrote."""
+    for text in ("", "no json", "{", "[" * 100_000):
+        assert plain.loads(text) == text
+
+
+def test_json_is_written_without_blanks_and_as_it_is() -> None:
+    """Keys keep their order, and text is not escaped."""
+    assert plain.dumps({"b": [1, 1.0, None, True], "a": "ü\u2028"}) == '{"b":[1,1.0,null,true],"a":"ü\u2028"}'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        plain.dumps(math.nan)

@@ -1,0 +1,60 @@
+"""A run and a lease as values."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import pytest
+
+from loopkit.core.lease import Lease
+from loopkit.core.outcome import Evaluation
+from loopkit.core.run import ENDED, NewRun, RunStatus
+
+
+@pytest.mark.parametrize("status", RunStatus)
+def test_three_statuses_are_ends(status: RunStatus) -> None:
+    """Passed, failed and cancelled."""
+    assert status.ended is (status in ENDED)
+    assert {status.value for status in ENDED} == {"passed", "failed", "cancelled"}
+
+
+@pytest.mark.parametrize("threshold", [0, 0.0, 1, 1.0, 0.5])
+def test_a_threshold_is_between_nothing_and_all(threshold: float) -> None:
+    """Both ends included."""
+    assert NewRun(agent_name="a", inputs={}, pass_threshold=threshold).pass_threshold == threshold
+
+
+@pytest.mark.parametrize("wrong", [-0.01, 1.01, math.nan, math.inf])
+def test_another_threshold_is_refused(wrong: float) -> None:
+    """Not a number is not in the range either."""
+    with pytest.raises(ValueError, match="pass_threshold must be in"):
+        NewRun(agent_name="a", inputs={}, pass_threshold=wrong)
+
+
+@pytest.mark.parametrize("wrong", [0, -1])
+def test_a_run_has_at_least_one_attempt(wrong: int) -> None:
+    """A loop that may not begin is none."""
+    with pytest.raises(ValueError, match="max_attempts"):
+        NewRun(agent_name="a", inputs={}, max_attempts=wrong)
+
+
+def test_tokens_begin_at_one() -> None:
+    """A lease without a claim cannot be made."""
+    with pytest.raises(ValueError, match="fencing_token"):
+        Lease(run_id="run_1", lease_id="x", claimed_by="y", fencing_token=0)
+
+
+def test_values_do_not_change() -> None:
+    """A new state is a new value."""
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        NewRun(agent_name="a", inputs={}).agent_name = "b"  # type: ignore[misc]
+
+
+def test_an_evaluation_is_read_by_key() -> None:
+    """Score, feedback and the rest, and a missing key is an error."""
+    evaluation = Evaluation(0.5, "f", rest={"criteria": {"a": 1}})
+    assert dict(evaluation) == {"score": 0.5, "feedback": "f", "criteria": {"a": 1}}
+    assert len(evaluation) == 3
+    with pytest.raises(KeyError):
+        evaluation["other"]
