@@ -14,6 +14,13 @@ from tests.servers.libsql import Libsql
 from tests.servers.postgres import Databases
 
 
+@pytest.fixture(scope="module")
+def shared_postgres(postgres_server: Databases) -> Iterator[str]:
+    url = postgres_server.create()
+    yield url
+    postgres_server.drop(url)
+
+
 class Cases(StorageSuite, MaintenanceSuite, FleetSuite):
     """Every case, over a database that a subclass opens."""
 
@@ -56,11 +63,9 @@ class TestOnSqlite(Cases):
 class TestOnPostgresql(OnServer):
     __test__ = True
 
-    @pytest.fixture(scope="class")
-    def server_url(self, postgres_server: Databases) -> Iterator[str]:
-        url = postgres_server.create()
-        yield url
-        postgres_server.drop(url)
+    @pytest.fixture
+    def server_url(self, shared_postgres: str) -> str:
+        return shared_postgres
 
 
 class TestOnLibsql(OnServer):
