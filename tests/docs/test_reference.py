@@ -6,9 +6,11 @@ import importlib
 import re
 from pathlib import Path
 
+import anyio
 import pytest
 from sqlalchemy.dialects import postgresql
 
+import loopkit
 from loopkit.stores.sql import tables
 from tests.docs.pages import DOCS, ROOT
 from tools import python_reference
@@ -66,3 +68,31 @@ def test_every_key_of_a_stage_is_documented() -> None:
 
     keys = {*loading._AGENT_KEYS, *loading._STAGES, *loading._COMMON_KEYS, *set().union(*loading._KIND_KEYS.values())}
     assert set(re.findall(r"^\| `(\w+)`", read("agents-yaml.md"), re.MULTILINE)) >= keys
+
+
+def test_events_are_as_documented() -> None:
+    """The journal of a run that passes at its second attempt has the events, messages and keys of the page."""
+    row = re.compile(r"^\| [^|]+ \| `(stage_change|log|score_update|error)` \|(.*)\|(.*)\|$", re.MULTILINE)
+        r"^\| [^|]+ \| `(stage_change|log|score_update|error)` \| (.*) \| (.*) \|$", read("database.md"), re.MULTILINE
+    )
+    documented = {
+        message: (kind, set(re.findall(r"`(\w+)`", metadata)))
+        for kind, messages, metadata in row.findall(read("database.md"))
+        for message in re.findall(r"`([^`]+)`", messages)
+    }
+    agent = loopkit.Agent(
+        name="one", produce=lambda ctx: "text", evaluate=lambda ctx: {"score": 0.36 * ctx.attempt, "feedback": "more"}
+    )
+    for event in events_of(agent, pass_threshold=0.7):
+        kind, keys = documented[str(event.message)]
+        assert event.event_type == kind
+        assert keys <= {*(event.metadata or {})}
+
+
+def events_of(agent: loopkit.Agent, **limits: float) -> list[loopkit.RunEvent]:
+    async def run() -> list[loopkit.RunEvent]:
+        async with loopkit.MemoryStore() as store:
+            result = await loopkit.run(agent, {}, store=store, **limits)
+            return await store.list_events(result.run.id)
+
+    return anyio.run(run)
