@@ -73,8 +73,6 @@ def test_every_key_of_a_stage_is_documented() -> None:
 def test_events_are_as_documented() -> None:
     """The journal of a run that passes at its second attempt has the events, messages and keys of the page."""
     row = re.compile(r"^\| [^|]+ \| `(stage_change|log|score_update|error)` \|(.*)\|(.*)\|$", re.MULTILINE)
-        r"^\| [^|]+ \| `(stage_change|log|score_update|error)` \| (.*) \| (.*) \|$", read("database.md"), re.MULTILINE
-    )
     documented = {
         message: (kind, set(re.findall(r"`(\w+)`", metadata)))
         for kind, messages, metadata in row.findall(read("database.md"))
