@@ -67,12 +67,15 @@ class Work:
         self._resumption = machine.resume(held.run, held.artifacts)
         self.run = self._resumption.run
         self._logs = Logs()
-        self._scope: anyio.CancelScope | None = None
+        self._scope = anyio.CancelScope()
         self._interrupt: Interrupt | None = None
-        self._serial = 0
-        self._writing = anyio.Lock(fast_acquire=True)
+        self._call: object = None
+        """The call of a stage that is under way; what others still say is dropped."""
+        self._is_writing = False
+        self._flushed: anyio.Event | None = None
+        """Set while log lines are being written: the next write waits for them."""
         self._holding: Holding = crew.keeper.hold(self._lease, since=since, interrupt=self._interrupted_elsewhere)
-        self.finished = anyio.Event()
+        self.is_finished = False
         self.lost = False
         """True when the run was lost to another runner; nothing more was written."""
         self._note(held)
@@ -85,19 +88,21 @@ class Work:
     def interrupt(self, why: Interrupt) -> None:
         """Have the stage under way stop; a lost lease outweighs a cancel, and a cancel the runner's end."""
         order = (Interrupt.END, Interrupt.CANCEL, Interrupt.LOST)
-        if self.finished.is_set() or (self._interrupt and order.index(self._interrupt) >= order.index(why)):
+        if self.is_finished or (self._interrupt and order.index(self._interrupt) >= order.index(why)):
             return
         self._interrupt = why
-        if self._scope is not None:
+        if self._call is not None and not self._scope.cancel_called:
             self._scope.cancel()
-            self._crew.tasks.start_soon(self._leave_behind, self._serial, name=f"grace {self.run.id}")
+            self._crew.tasks.start_soon(self._leave_behind, name=f"grace {self.run.id}")
 
     # --- The loop ------------------------------------------------------------------------------------------------
 
     async def work(self) -> None:
-        """Work the run; when this returns, or ``finished`` is set, ``run`` is as it was left."""
+        """Work the run; when this returns, or ``is_finished`` is true, ``run`` is as it was left."""
         try:
-            await self._loop()
+            with self._scope:  # cancelled only while a stage is under way, so never while something is written
+                await self._loop()
+            await self._stop()
         except LeaseLost:
             self._lose()
         except anyio.get_cancelled_exc_class():
@@ -107,53 +112,52 @@ class Work:
             self._finish()
 
     async def _loop(self) -> None:
+        """Call one stage after the other, until the run ends or something interrupts."""
         output = self._resumption.output and _read_output(self._resumption.output)
         evaluation = self._resumption.evaluation
         inputs = self._checked_inputs()
         if self._resumption.change is not None:
             await self._record(self._resumption.change)
         elif inputs is None:
-            return await self._record_invalid_inputs()
-        while not self.finished.is_set() and self.run.status is RunStatus.RUNNING:
-            if self._crew.stopping.asked and self._interrupt is None:
-                return await self._close(machine.release(self.run, "the runner stops"))
-            outcome = await self._call(self._context(inputs, output, evaluation))
-            if self.finished.is_set():
-                return None
-            if outcome is None:
-                return await self._stop()
+            await self._record(machine.advance(self.run, Errored(str(self._invalid))))
+        while self.run.status is RunStatus.RUNNING and self._goes_on() and not self._crew.stopping.asked:
+            outcome = await self._outcome(self._context(inputs, output, evaluation))
+            if not self._goes_on():
+                return
             change = machine.advance(self.run, outcome, output_suffix=self._agent.output_suffix)
             await self._record(change)
             if change.artifact is not None:
                 output, evaluation = _handed_on(change.artifact, output, evaluation)
-        return None
 
-    async def _call(self, context: StageContext) -> Outcome | None:
-        """Call the stage; None when it was interrupted."""
-        if self._interrupt is not None:
-            return None
-        self._serial += 1
+    def _goes_on(self) -> bool:
+        return self._interrupt is None and not self.is_finished
+
+    async def _outcome(self, context: StageContext) -> Outcome:
         self._logs.begin()
-        with anyio.CancelScope() as self._scope:
-            outcome = await self._crew.environment.call(self._agent.stage(context.stage), context)
-        interrupted, self._scope = self._scope.cancel_called, None
-        self._logs.end(context.stage, context.attempt)
-        return None if interrupted else outcome
+        try:
+            return await self._crew.environment.call(self._agent.stage(context.stage), context)
+        finally:
+            self._call = None
+            self._logs.end(context.stage, context.attempt)
 
     async def _stop(self) -> None:
+        """Write what the interrupt, or a stop that was asked for, means for a run that has not ended."""
+        if self.is_finished or self.run.status is not RunStatus.RUNNING:
+            return
         if self._interrupt is Interrupt.LOST:
             raise LeaseLost(self.run.id)
-        await self._close(self._last_change())
+        await self._record(self._last_change())
 
     def _last_change(self) -> Change:
         if self._interrupt is Interrupt.CANCEL:
             return machine.cancel_seen(self.run)
-        return machine.release(self.run, "the runner ends")
+        return machine.release(self.run, "the runner stops")
 
-    async def _leave_behind(self, serial: int) -> None:
+    async def _leave_behind(self) -> None:
         """After the grace time write what the interrupt means, if the stage is still under way."""
+        call = self._call
         await anyio.sleep(self._crew.grace.total_seconds())
-        if self._scope is None or self._serial != serial or self.finished.is_set():
+        if self._call is not call or self.is_finished:
             return
         logger.error("stage %s of run %s does not stop; it is left behind", self.run.current_stage, self.run.id)
         try:
@@ -174,8 +178,7 @@ class Work:
         while True:
             sent_at = self._crew.environment.clock.monotonic()
             try:
-                async with self._writing:
-                    self.run = await self._crew.storage.record(self._lease, change)
+                self.run = await self._write(change)
             except StorageUnavailable as error:
                 logger.warning("run %s: %s; trying again", self.run.id, error)
                 if self._interrupt is Interrupt.LOST:
@@ -185,42 +188,54 @@ class Work:
                 self._holding.renewed_at = max(self._holding.renewed_at, sent_at)
                 return
 
-    async def _close(self, change: Change) -> None:
-        if self.run.status is RunStatus.RUNNING:
-            await self._record(change)
+    async def _write(self, change: Change) -> Run:
+        """Write a change when no log lines are being written: what stands in it builds on what they leave."""
+        while self._flushed is not None:
+            await self._flushed.wait()
+        self._is_writing = True
+        try:
+            return await self._crew.storage.record(self._lease, change)
+        finally:
+            self._is_writing = False
 
     async def _give_back(self) -> None:
         """Release the run although this task is cancelled, within the grace time."""
         with anyio.CancelScope(shield=True), anyio.move_on_after(self._crew.grace.total_seconds()):
             try:
-                await self._close(machine.release(self.run, "the runner was cancelled"))
+                if self.run.status is RunStatus.RUNNING:
+                    await self._record(machine.release(self.run, "the runner was cancelled"))
             except LeaseLost:
                 self._lose()
 
-    async def _record_invalid_inputs(self) -> None:
-        await self._record(machine.advance(self.run, Errored(str(self._invalid))))
-
     def _schedule_flush(self) -> None:
-        if not self.finished.is_set():
+        if not self.is_finished:
             self._crew.tasks.start_soon(self._flush_logs, name=f"logs {self.run.id}")
 
     async def _flush_logs(self) -> None:
         await anyio.sleep(LOG_DELAY_SECONDS)
+        if self._is_writing:  # what waits was taken along, and later lines are scheduled anew
+            self._crew.tasks.start_soon(self._flush_logs, name=f"logs {self.run.id}")
+            return
+        logs = self._logs.take()
+        if not logs or self.is_finished:
+            return
+        self._flushed = anyio.Event()
         try:
-            async with self._writing:
-                if self.run.status is RunStatus.RUNNING and (logs := self._logs.take()):
-                    await self._crew.storage.record(self._lease, machine.log(self.run, logs))
+            await self._crew.storage.record(self._lease, machine.log(self.run, logs))
         except (LeaseLost, StorageUnavailable) as error:
             logger.warning("log lines of run %s were not written: %s", self.run.id, error)
+        finally:
+            self._flushed.set()
+            self._flushed = None
 
     def _lose(self) -> None:
         self.lost = True
         logger.warning("run %s was lost to another runner; its late result is dropped", self.run.id)
 
     def _finish(self) -> None:
-        if not self.finished.is_set():
+        if not self.is_finished:
+            self.is_finished = True
             self._crew.keeper.let_go(self._holding)
-            self.finished.set()
             self._crew.on_finish(self)
 
     # --- What a stage gets ---------------------------------------------------------------------------------------
@@ -247,14 +262,17 @@ class Work:
             output=output,
             evaluation=evaluation,
             idempotency_key=f"{run.id}:{run.current_attempt}:{stage.value}",
-            sink=self._sink(stage, run.current_attempt, self._serial + 1),
+            sink=self._sink(stage, run.current_attempt),
         )
 
-    def _sink(self, stage: Stage, attempt: int, serial: int) -> Callable[[str, Mapping[str, Any]], None]:
+    def _sink(self, stage: Stage, attempt: int) -> Callable[[str, Mapping[str, Any]], None]:
+        """Begin a call: give what takes its log lines, for as long as it is the one under way."""
+
         def sink(message: str, metadata: Mapping[str, Any]) -> None:
-            if serial == self._serial and self._logs.add(stage, attempt, message, metadata):
+            if self._call is sink and self._logs.add(stage, attempt, message, metadata):
                 self._crew.loop.call_soon(self._schedule_flush)
 
+        self._call = sink
         return sink
 
     def _note(self, held: Held) -> None:
