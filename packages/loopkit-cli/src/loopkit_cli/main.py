@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from loopkit.errors import InvalidInputs, LoopkitError, UnusableOption
-from loopkit_cli import acting, exits, looking, output, starting
+from loopkit_cli import acting, copying, exits, looking, output, starting
 from loopkit_cli.options import SHARED, Settings, command, pass_settings, write_shared_options
 
 PROGRAM: Final = "loopkit-cli"
@@ -94,7 +94,7 @@ for one in (
     *(looking.list_, looking.show, looking.events, looking.artifacts),
     *(acting.cancel, acting.retry),
     *(looking.agents, serve),
-    *(acting.verify, acting.prune, acting.completion),
+    *(acting.verify, acting.prune, copying.copy, acting.completion),
 ):
     program.add_command(one)
 

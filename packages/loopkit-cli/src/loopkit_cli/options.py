@@ -107,8 +107,6 @@ class Age(click.ParamType[timedelta]):
     name = "age"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
         found = re.fullmatch(r"([0-9]{1,12})([smhdw])", value)
         if not found:
             self.fail(f"{value!r} is not a number with s, m, h, d or w after it, e.g. 30d", param, ctx)
@@ -129,8 +127,12 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     if param.name not in kept or typed:
         kept[param.name] = value
     if param.name == "database" and typed:
-        without_password = _PASSWORD.sub(r"://\1:***@", value)
-        kept["repeated"] = f" --database {shlex.quote(without_password)}"
+        kept["repeated"] = f" --database {shlex.quote(without_password(value))}"
+
+
+def without_password(url: str) -> str:
+    """Give a database URL as it may be shown."""
+    return _PASSWORD.sub(r"://\1:***@", url)
 
 
 def _shared(*names: str, **attributes: Any) -> click.Option:

@@ -68,15 +68,15 @@ def _is_there(folder: int, name: str, content: bytes) -> bool:
         return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
 
     try:
-        file = open(name, "rb", opener=without_following)  # noqa: PTH123
+        with open(name, "rb", opener=without_following) as file:
+            found = os.fstat(file.fileno())
+            is_same = stat.S_ISREG(found.st_mode) and found.st_size == len(content) and file.read() == content
     except FileNotFoundError:
         return False
     except OSError as error:  # a link, a folder, a file that may not be read
         raise Refused(f"{name!r} is there already and is no such file; nothing was saved") from error
-    with file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_size != len(content) or file.read() != content:
-            raise Refused(f"{name!r} is there already with another content; nothing was saved")
+    if not is_same:
+        raise Refused(f"{name!r} is there already with another content; nothing was saved")
     return True
 
 

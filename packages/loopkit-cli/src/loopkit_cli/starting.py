@@ -1,5 +1,6 @@
 """The commands that make runs and work them: init, run, submit, worker."""
 
+import shlex
 from collections.abc import Iterable
 from functools import partial
 from importlib import resources
@@ -56,7 +57,7 @@ def init(settings: Settings, folder: str) -> None:
         return
     for path in paths:
         output.write_line(str(path))
-    enter = "" if target == Path() else f"cd {folder} && "
+    enter = "" if target == Path() else f"cd {shlex.quote(folder)} && "
     output.note(f"Try it:  {enter}loopkit-cli run hello --input name=World")
 
 

@@ -167,6 +167,10 @@ class SqlStore:
     async def import_runs(self, runs: Sequence[Mapping[str, Any]]) -> None:
         await self._change(copying.import_runs, runs)
 
+    async def mark_moved(self, to: str) -> None:
+        """Let no loopkit open this database any more; the error names ``to``."""
+        await self._change(copying.mark_moved, to)
+
     async def announce(self, runner: RunnerInfo) -> None:
         await self._change(fleet.announce, runner, self._clock())
 
