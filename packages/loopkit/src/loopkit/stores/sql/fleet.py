@@ -20,7 +20,7 @@ from loopkit.stores import listing
 from loopkit.stores.sql import reading, rows
 from loopkit.stores.sql.instants import Instant, SecondsBetween, present, stamp
 from loopkit.stores.sql.lists import agent_names
-from loopkit.stores.sql.tables import artifacts, queued, runners, running, runs
+from loopkit.stores.sql.tables import artifacts, listed_status, runners, running, runs
 
 _DAY: Final = 86_400.0
 _MOST_AGENTS: Final = 1000
@@ -124,7 +124,7 @@ def _of_agent(*where: ColumnElement[bool]) -> ColumnElement[int]:
 
 
 def _with(status: RunStatus) -> ColumnElement[bool]:
-    return runs.c.status == literal_column(f"'{status}'")
+    return listed_status == literal_column(f"'{status}'")
 
 
 _COUNTS: Final = select(
@@ -133,7 +133,7 @@ _COUNTS: Final = select(
 )
 _OLDEST: Final = (
     select(runs.c.created_at)
-    .where(runs.c.agent_name == bindparam("agent"), queued)
+    .where(runs.c.agent_name == bindparam("agent"), _with(RunStatus.QUEUED))
     .order_by(Instant(runs.c.created_at))
     .limit(1)
 )

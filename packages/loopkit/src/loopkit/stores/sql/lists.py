@@ -31,7 +31,7 @@ from loopkit.storage import Order, RunQuery
 from loopkit.stores import listing
 from loopkit.stores.sql import rows
 from loopkit.stores.sql.instants import Instant, SecondsBetween, Time
-from loopkit.stores.sql.tables import runs
+from loopkit.stores.sql.tables import listed_status, runs
 
 _AGENTS: Final = 20
 """How many agents' names a text may begin."""
@@ -178,7 +178,7 @@ def _agents(shape: _Shape) -> list[ColumnElement[bool] | None]:
 
 def _branch(shape: _Shape, status: RunStatus, agent: ColumnElement[bool] | None) -> Select[Any]:
     """The next ids of one status (and agent), off the index that is sorted as the list is."""
-    found = select(runs.c.id).where(runs.c.status == _literal(status))
+    found = select(runs.c.id).where(listed_status == _literal(status))
     if agent is not None:
         found = found.where(agent)
     if shape.order is Order.COMPLETED:

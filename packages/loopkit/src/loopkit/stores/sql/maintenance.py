@@ -8,13 +8,13 @@ from sqlalchemy import BindParameter, Connection, bindparam, delete, literal_col
 
 from loopkit.core.run import ENDED, RunStatus
 from loopkit.stores.sql.instants import Instant, SecondsBetween, present
-from loopkit.stores.sql.tables import artifacts, events, keys, runs
+from loopkit.stores.sql.tables import artifacts, events, keys, listed_status, runs
 
 
 def _oldest(status: RunStatus) -> Any:
     found = (
         select(runs.c.id, runs.c.completed_at)
-        .where(runs.c.status == literal_column(f"'{status}'"), runs.c.completed_at.isnot(None))
+        .where(listed_status == literal_column(f"'{status}'"), runs.c.completed_at.isnot(None))
         .order_by(Instant(runs.c.completed_at), runs.c.id)
         .limit(bindparam("most"))
     )

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    func,
     literal_column,
     text,
 )
@@ -174,6 +175,10 @@ cancel_asked: Final = and_(
 """Not ended, and a cancel request stands in the row."""
 
 
+listed_status: Final = func.coalesce(runs.c.status, literal_column("''"))
+"""The status as lists ask for it: a form of its own, so that no claim is tempted to use an index of the lists."""
+
+
 def _partial(name: str, *columns: Any, where: Any) -> Index:
     return Index(name, *columns, sqlite_where=where, postgresql_where=where)
 
@@ -181,14 +186,14 @@ def _partial(name: str, *columns: Any, where: Any) -> Index:
 INDEXES: Final = (
     _partial("loopkit_runs_claim", runs.c.agent_name, Instant(runs.c.created_at), runs.c.id, where=claimable),
     # Without heartbeat_at: a boundary moves it, and an index of it would make every boundary a full update.
-    _partial("loopkit_runs_running", runs.c.agent_name, runs.c.id, where=running),
+    _partial("loopkit_runs_running", runs.c.agent_name, Instant(runs.c.created_at), runs.c.id, where=running),
     _partial("loopkit_runs_cancel", runs.c.id, where=cancel_asked),
     # The lists: one branch a status, merged, so that any filter by status and agent reads only what it shows.
-    Index("loopkit_runs_created", runs.c.status, Instant(runs.c.created_at), runs.c.id),
-    Index("loopkit_runs_agent_created", runs.c.agent_name, runs.c.status, Instant(runs.c.created_at), runs.c.id),
+    Index("loopkit_runs_created", listed_status, Instant(runs.c.created_at), runs.c.id),
+    Index("loopkit_runs_agent_created", runs.c.agent_name, listed_status, Instant(runs.c.created_at), runs.c.id),
     _partial(
         "loopkit_runs_completed",
-        runs.c.status,
+        listed_status,
         Instant(runs.c.completed_at),
         runs.c.id,
         where=runs.c.completed_at.isnot(None),
@@ -196,7 +201,7 @@ INDEXES: Final = (
     _partial(
         "loopkit_runs_agent_completed",
         runs.c.agent_name,
-        runs.c.status,
+        listed_status,
         Instant(runs.c.completed_at),
         runs.c.id,
         where=runs.c.completed_at.isnot(None),
