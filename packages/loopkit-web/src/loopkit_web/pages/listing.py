@@ -1,0 +1,70 @@
+"""``/agents``: the list of runs."""
+
+from datetime import UTC, datetime
+
+from starlette.responses import Response
+
+from loopkit.storage import AgentStats
+from loopkit_web.access import Permission
+from loopkit_web.context import Call
+from loopkit_web.pages.layout import Live, page
+from loopkit_web.views.fleet import FleetView, fleet_of
+from loopkit_web.views.listing import ORDERS, RANGES, Filters, ListView, list_view
+
+__all__ = ["lead_in", "show_list"]
+
+_BUSY_SECONDS = 5
+_QUIET_SECONDS = 30
+
+
+async def lead_in(call: Call) -> Response:
+    """``GET /``: on to the list."""
+    return call.see_other("/agents")
+
+
+async def show_list(call: Call) -> Response:
+    """``GET /agents``: a page of runs, its filters in the address."""
+    filters: Filters = call.query
+    found = await call.store.list_runs(filters.query(datetime.now(UTC)))
+    stats: list[AgentStats] = []
+    trajectories = {}
+    if call.fleet is not None:
+        stats = await call.site.streams.look("stats", call.fleet.stats)
+        trajectories = await call.fleet.trajectories([run.id for run in found.runs])
+    fleet = await fleet_of(call)
+    served = frozenset(name for one in fleet.living for name in one.agents) if fleet is not None else None
+    view = list_view(filters, found, trajectories, stats, list(call.agents), served)
+    stuck = fleet.stuck if fleet is not None else ()
+    return page(
+        call,
+        "list.html",
+        title="Agent Workflows",
+        part=filters.part is not None,
+        facts=(view, stuck),
+        nav="/agents",
+        live=_live(call, view),
+        view=view,
+        stuck=stuck,
+        no_runner=fleet is not None and not fleet.living,
+        empty=_emptiness(call, view, fleet),
+        ranges=RANGES,
+        orders=ORDERS,
+    )
+
+
+def _live(call: Call, view: ListView) -> Live:
+    filters = view.filters
+    busy = view.is_live or any(chip.count for chip in view.chips if chip.name in ("running", "queued", "attention"))
+    return Live(
+        stream=call.url("/api/workflow-stream"),
+        refresh=call.url(filters.address(cursor=filters.cursor, part="rows")),
+        active=busy,
+        seconds=_BUSY_SECONDS if busy else _QUIET_SECONDS,
+    )
+
+
+def _emptiness(call: Call, view: ListView, fleet: FleetView | None) -> str:
+    """Say why there is nothing to list; "" where there is something, or where only the filters are in the way."""
+    if view.rows or view.filters.are_any or view.filters.cursor:
+        return ""
+    return "no-runs" if call.agents and call.may(Permission.VIEW) else "no-agents"
