@@ -1,7 +1,7 @@
 """The command `copy`: everything to another database, checked run by run before the old one is closed."""
 
-from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 import anyio
 import click
@@ -51,19 +51,12 @@ async def move(source: "SqlStore", target: "SqlStore", name: str) -> int:
         Refused: the source has running runs or none, the target is not empty, or they differ; the source stays open.
     """
     await _check(source, target)
-    count = 0
-    after = ""
+    count, after = 0, ""
     while page := await source.export_runs(after):
         await target.import_runs(page)
         count += len(page)
         after = page[-1]["run"]["id"]
-    copies = _exported(target)
-    async for original in _exported(source):
-        if original != await anext(copies, None):
-            raise exits.Refused(
-                f"run {original['run']['id']} was changed while it was copied; the old database stays in use. "
-                "Stop what works on it, empty the other database and copy again"
-            )
+    await _compare(source, target)
     await source.mark_moved(name)
     return count
 
@@ -81,9 +74,16 @@ async def _check(source: "Storage", target: "Storage") -> None:
         raise exits.Refused("the database to copy to holds runs already; it must be empty")
 
 
-async def _exported(store: "Copying") -> AsyncIterator[Mapping[str, Any]]:
+async def _compare(source: "Copying", target: "Copying") -> None:
     after = ""
-    while page := await store.export_runs(after):
-        for one in page:
-            yield one
-        after = page[-1]["run"]["id"]
+    while True:
+        originals, copies = await source.export_runs(after), await target.export_runs(after)
+        for original, one in zip_longest(originals, copies):
+            if original != one:
+                raise exits.Refused(
+                    f"run {(original or one)['run']['id']} was changed while it was copied; the old database stays "
+                    "in use. Stop what works on it, empty the other database and copy again"
+                )
+        if not originals:
+            return
+        after = originals[-1]["run"]["id"]
