@@ -17,13 +17,13 @@ MAX_OUTPUT_BYTES: Final = 16 << 20
 
 _MAX_INTEGER_BITS: Final = 1024
 
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+# Only mappings of another kind than dict are unknown to the library.
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=dict)
 
 
 def dumps(value: Any) -> str:
     """Give the JSON text of a checked value, keys in their given order, no blanks, text as it is."""
-    # Only mappings of another kind than dict are unknown to the library.
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=dict)
+    return _ENCODER.encode(value)
 
 
 def loads(text: str) -> Any:
