@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,9 @@ agents:
   cancelled: # asks for its own cancellation
     produce: {python: "tests.cli.stages:cancels_itself"}
     evaluate: {python: "tests.cli.stages:better_each_time"}
+  lost: # is claimed by another program while it produces
+    produce: {python: "tests.cli.stages:is_lost"}
+    evaluate: {python: "tests.cli.stages:better_each_time"}
   interrupted: # is sent SIGINT while it produces
     produce: {python: "tests.cli.stages:interrupts"}
     evaluate: {python: "tests.cli.stages:better_each_time"}
@@ -64,6 +69,12 @@ def cancels_itself(ctx: Any) -> str:
     from loopkit_cli.main import main
 
     assert main(["cancel", ctx.run_id]) == 0
+    return "too late"
+
+
+def is_lost(ctx: Any) -> str:
+    with closing(sqlite3.connect("loopkit.db")) as database, database:
+        database.execute("update workflow_runs set claimed_by = 'other:1', claimed_at = datetime('now')")
     return "too late"
 
 

@@ -94,6 +94,14 @@ def test_a_cancelled_run_exits_4(cli: Program) -> None:
     assert "Cancelled at attempt 1 of 3" in done.stderr
 
 
+def test_a_run_lost_to_another_exits_3(cli: Program) -> None:
+    """Its late result is dropped, and what the other made of it is not this command's to show."""
+    assert "is no longer held by this runner" in cli.refused(3, "run", "lost", "--json")
+    run = cli.good("list", "--json").json["runs"][0]
+    assert (run["status"], run["claimedBy"]) == ("running", "other:1")
+    assert cli.good("artifacts", run["id"], "--json").json == {"artifacts": []}
+
+
 def test_an_interrupted_run_goes_back_to_the_queue(cli: Program) -> None:
     """Status 128+2, the finished stage kept, and the next runner goes on after it."""
     done = cli("run", "interrupted", "--json")
@@ -120,7 +128,7 @@ def test_what_stages_print_does_not_reach_stdout(cli: Program) -> None:
         (["writer", "--nonsense"], "No such option '--nonsense'"),
         (
             ["nobody"],
-            "there is no agent 'nobody' in agents.yaml; it has: broken, cancelled, interrupted, loser, noisy, writer",
+            "no agent 'nobody' in agents.yaml; it has: broken, cancelled, interrupted, loser, lost, noisy, writer",
         ),
         (["writer"], "/topic: is required"),
         (["writer", "--input", "topic="], "/topic:"),

@@ -48,6 +48,11 @@ def evaluate(ctx):
     called(ctx)
     return {"score": min(1.0, 0.5 * ctx.attempt), "feedback": "\\x1b]0;owned\\x07 more\\x1b[2J"}
 
+async def block(ctx):
+    with open("calls", "a") as calls:
+        calls.write("blocking\\n")
+    time.sleep(600)
+
 def noisy(ctx):
     print("printed by the stage")
     subprocess.run(["echo", "echoed by a child"], check=True)
@@ -58,6 +63,9 @@ AGENTS = """
 agents:
   held:
     produce: {python: "stages:produce"}
+    evaluate: {python: "stages:evaluate"}
+  blocking:
+    produce: {python: "stages:block"}
     evaluate: {python: "stages:evaluate"}
   noisy:
     pass_threshold: 0.5

@@ -93,6 +93,20 @@ def test_a_second_signal_ends_at_once(local: Shell, command: str, status: int) -
     assert local.calls == ["begin producing-1"]
 
 
+def test_a_third_signal_ends_even_a_blocked_event_loop(local: Shell) -> None:
+    """An asynchronous stage that blocks cannot be told anything; the process goes, and the run will be taken over."""
+    runner = local.start("run", "blocking")
+    local.wait_for_call("blocking", by=runner)
+
+    def is_gone() -> bool:
+        runner.signal(signal.SIGINT)
+        return runner.popen.poll() is not None
+
+    wait_until(is_gone)
+    assert runner.end().status == 130
+    wait_until(lambda: local.run.stalled)
+
+
 def test_another_process_cancels(local: Shell) -> None:
     """The runner sees it while the stage is under way, and ends with status 4."""
     local.hold("producing-1")
