@@ -118,8 +118,9 @@ def trajectories(connection: Connection, run_ids: Sequence[str]) -> dict[str, Tr
 
 
 def _of_agent(*where: ColumnElement[bool]) -> ColumnElement[int]:
-    """Count an agent's runs, up to 1,000."""
-    some = select(runs.c.id).where(runs.c.agent_name == bindparam("agent"), *where).limit(listing.NEWEST)
+    """Count an agent's runs, up to 1,000. They are sorted so that an index serves that is sorted in the same way."""
+    some = select(runs.c.id).where(runs.c.agent_name == bindparam("agent"), *where)
+    some = some.order_by(Instant(runs.c.created_at), runs.c.id).limit(listing.NEWEST)
     return select(func.count()).select_from(some.subquery()).scalar_subquery()
 
 
