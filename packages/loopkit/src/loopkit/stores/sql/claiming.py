@@ -241,6 +241,15 @@ def _newest(run_id: ColumnElement[str]) -> ColumnElement[int]:
 # --- What is told of a claim: the machine's own events ----------------------------------------------------------------
 
 
+def story_events(story: str, claimed_by: str | None) -> Iterator[dict[str, Any]]:
+    """Give the events of a case, in order, as :data:`loopkit.stores.sql.statements.EVENT` has them."""
+    for event in STORIES[story]:
+        metadata = event["metadata"]
+        if metadata is not None and claimed_by is not None:
+            metadata = metadata.replace(_CLAIMED_BY, plain.dumps(claimed_by)[1:-1])
+        yield event | {"metadata": metadata}
+
+
 def _stories() -> Iterator[tuple[str, tuple[NewEvent, ...]]]:
     """Ask the machine for the events of every case; the names are what :func:`take` writes after its nonce."""
     queued_run = _example(RunStatus.QUEUED)
@@ -257,18 +266,28 @@ def _stories() -> Iterator[tuple[str, tuple[NewEvent, ...]]]:
     yield "cancelled", end.events
 
 
+def _written_out() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    for story, told in _stories():
+        yield (
+            story,
+            [
+                {
+                    "event_type": event.event_type.value,
+                    "stage": None if event.stage is None else event.stage.value,
+                    "attempt": None,
+                    "message": event.message,
+                    "metadata": None if event.metadata is None else plain.dumps(event.metadata),
+                }
+                for event in told
+            ],
+        )
+
+
 def _told() -> CTE:
     """The stories as a table: one row an event."""
     told = [
-        (
-            story,
-            len(events) - place,
-            event.event_type.value,
-            None if event.stage is None else event.stage.value,
-            event.message,
-            None if event.metadata is None else plain.dumps(event.metadata),
-        )
-        for story, events in _stories()
+        (story, len(events) - place, *(event[name] for name in ("event_type", "stage", "message", "metadata")))
+        for story, events in STORIES.items()
         for place, event in enumerate(events, 1)
     ]
     names = (
@@ -299,3 +318,7 @@ def _example(status: RunStatus) -> Run:
 def _example_artifact(kind: ArtifactType) -> Artifact:
     moment = datetime.min.replace(tzinfo=UTC)
     return Artifact(id=0, run_id="", attempt=1, artifact_type=kind, filename="", content="", created_at=moment)
+
+
+STORIES: Final = dict(_written_out())
+"""The events of every case of a claim, by what the last write of the run then ends with."""

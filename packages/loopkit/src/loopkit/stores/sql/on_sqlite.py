@@ -12,6 +12,7 @@ from sqlalchemy.dialects import sqlite
 from loopkit.core.run import RunStatus
 from loopkit.stores.sql import claiming, statements
 from loopkit.stores.sql.executing import LAST_WRITE, Batch, Claimed, landed
+from loopkit.stores.sql.instants import Clock
 from loopkit.stores.sql.items import Beating, Claiming, Recording, Submission, cancelled_events
 from loopkit.stores.sql.sources import TEXT, constant, one, script
 from loopkit.stores.sql.tables import artifacts, events, runs
@@ -45,14 +46,16 @@ WAITING_QUEUED: Final = _text(claiming.waiting_queued(one(claiming.AGENT)))
 WAITING_STALLED: Final = _text(claiming.waiting_stalled(one(claiming.AGENT)))
 WAITING_ONE: Final = _text(claiming.waiting_one(_RUN_ID))
 TAKE: Final = _text(claiming.take(PICKED))
-TELL_CLAIM: Final = _text(claiming.tell_claim(runs, runs.c.id == _RUN_ID))
 ARTIFACTS_OF: Final = _text(statements.artifacts_of(_RUN_ID))
 RENEW: Final = _text(statements.renew(one(statements.LEASE)))
 LOOK: Final = _text(statements.look(one(statements.LEASE)))
 RUN_NOW: Final = _text(statements.run_now(_RUN_ID))
 CLAIMED_BY_CALL: Final = _text(claiming.claimed_by_call())
 
+NOW: Final = _text(select(Clock()))
+
 _CURRENT_ATTEMPT: Final = 5
+_CLAIMED_BY: Final = 13
 _CANCEL_REQUESTED_AT: Final = 15
 _EVENT_SEQ: Final = LAST_WRITE + 1
 
@@ -67,18 +70,19 @@ class OnSqlite:
         self._connection: sqlite3.Connection | None = None
 
     def form(self, row: dict[str, Any]) -> dict[str, Any]:
-        return row | self._clock()
+        return row
 
     def perform(self, batch: Batch) -> None:
         with self._transaction() as cursor:
+            clock = self._clock_of(cursor)
             if batch.records:
-                self._record(cursor, batch.records)
+                _record(cursor, batch.records, clock)
             for new in batch.submissions:
-                self._submit(cursor, new)
+                _submit(cursor, new, clock)
             for claim in batch.claims:
-                claim.outcome = self._claim(cursor, claim, claim.run_id)
+                claim.outcome = _claim(cursor, claim, claim.run_id, clock)
             for beat in batch.beats:
-                _beat(cursor, beat)
+                _beat(cursor, beat, clock)
 
     def find(self, batch: Batch) -> bool:
         with self._transaction() as cursor:
@@ -115,58 +119,10 @@ class OnSqlite:
             raise
         cursor.close()
 
-    def _record(self, cursor: sqlite3.Cursor, items: Sequence[Recording]) -> None:
-        """Update all rows, look at what they are now, then add what belongs to those that were written."""
-        stays = [item.row for item in items if item.change.then.status is RunStatus.RUNNING]
-        goes = [item.row for item in items if item.change.then.status is not RunStatus.RUNNING]
-        if cursor.executemany(STAY, stays).rowcount != len(stays):
-            goes += stays  # a cancel request stands in a row, or a lease is lost
-        cursor.executemany(GO_ON, goes)
-        rows = _rows_now(cursor, [item.lease.run_id for item in items])
-        kept: list[dict[str, Any]] = []
-        told: list[dict[str, Any]] = []
-        for item in items:
-            row = rows.get(item.lease.run_id)
-            if row is None or row[LAST_WRITE] != item.write:
-                item.outcome = None
-                continue
-            item.outcome = row
-            cancelled = row[_CANCEL_REQUESTED_AT] is not None
-            told += _numbered(row, item.events + (cancelled_events(item, self.form) if cancelled else item.then_events))
-            if item.artifact is not None:
-                kept.append(item.artifact)
-        cursor.executemany(KEEP_ARTIFACT, kept)
-        cursor.executemany(TELL, told)
-
-    def _submit(self, cursor: sqlite3.Cursor, item: Submission) -> None:
-        for row, key in zip(item.rows, item.keys, strict=True):
-            if key is not None:
-                cursor.execute(KEEP_KEY, row)
-        cursor.executemany(QUEUE, item.rows)
-        made = _rows_now(cursor, item.ids)
-        cursor.executemany(
-            TELL, [e for e in item.events if e["run_id"] in made for e in _numbered(made[e["run_id"]], [e])]
-        )
-        item.outcome = [
-            made.get(run_id) or cursor.execute(RUN_OF_KEY, {"key": key, **self._clock()}).fetchone()
-            for run_id, key in zip(item.ids, item.keys, strict=True)
-        ]
-        if item.claim is not None:
-            item.claim.outcome = self._claim(cursor, item.claim, item.outcome[0][0])
-
-    def _claim(self, cursor: sqlite3.Cursor, item: Claiming, run_id: str | None) -> Claimed:
-        call = item.call | self._clock()
-        picks = _picks(cursor, item, call) if run_id is None else _pick(cursor, run_id, call)
-        values = [call | pick for pick, _ in picks]
-        cursor.executemany(TAKE, values)
-        cursor.executemany(TELL_CLAIM, values)
-        rows = _rows_now(cursor, [pick["run_id"] for pick, _ in picks])
-        taken = [
-            (*row, previous)
-            for pick, previous in picks
-            if (row := rows[pick["run_id"]])[LAST_WRITE].startswith(item.write)
-        ]
-        return Claimed(taken, _artifacts(cursor, taken))
+    def _clock_of(self, cursor: sqlite3.Cursor) -> dict[str, Any]:
+        """The clock, asked once for the whole batch: all of it becomes visible at one moment."""
+        clock = self._clock()
+        return clock if clock["now"] is not None else clock | {"now": cursor.execute(NOW).fetchone()[0]}
 
 
 def _own_connection(engine: Engine) -> sqlite3.Connection:
@@ -178,14 +134,74 @@ def _own_connection(engine: Engine) -> sqlite3.Connection:
     return connection
 
 
+def _record(cursor: sqlite3.Cursor, items: Sequence[Recording], clock: dict[str, Any]) -> None:
+    """Update all rows, look at what they are now, then add what belongs to those that were written."""
+    now = clock["now"]
+    stays, goes = [], []
+    for item in items:
+        item.row["now"] = now
+        (stays if item.change.then.status is RunStatus.RUNNING else goes).append(item.row)
+    if cursor.executemany(STAY, stays).rowcount != len(stays):
+        goes += stays  # a cancel request stands in a row, or a lease is lost
+    cursor.executemany(GO_ON, goes)
+    rows = _rows_now(cursor, [item.lease.run_id for item in items])
+    kept, told = [], []
+    for item in items:
+        row = rows.get(item.lease.run_id)
+        if row is None or row[LAST_WRITE] != item.write:
+            item.outcome = None
+            continue
+        item.outcome = row
+        cancelled = row[_CANCEL_REQUESTED_AT] is not None
+        told += _numbered(row, item.events + (cancelled_events(item, dict) if cancelled else item.then_events), now)
+        if item.artifact is not None:
+            item.artifact["now"] = now
+            kept.append(item.artifact)
+    cursor.executemany(KEEP_ARTIFACT, kept)
+    cursor.executemany(TELL, told)
+
+
+def _submit(cursor: sqlite3.Cursor, item: Submission, clock: dict[str, Any]) -> None:
+    rows = [row | clock for row in item.rows]
+    cursor.executemany(KEEP_KEY, [row for row in rows if row["key"] is not None])
+    cursor.executemany(QUEUE, rows)
+    made = _rows_now(cursor, item.ids)
+    told = [(made[event["run_id"]], event) for event in item.events if event["run_id"] in made]
+    cursor.executemany(TELL, [event for row, one in told for event in _numbered(row, [one], clock["now"])])
+    item.outcome = [
+        made.get(run_id) or cursor.execute(RUN_OF_KEY, {"key": key, **clock}).fetchone()
+        for run_id, key in zip(item.ids, item.keys, strict=True)
+    ]
+    if item.claim is not None:
+        item.claim.outcome = _claim(cursor, item.claim, item.outcome[0][0], clock)
+
+
+def _claim(cursor: sqlite3.Cursor, item: Claiming, run_id: str | None, clock: dict[str, Any]) -> Claimed:
+    call = item.call | clock
+    picks = _picks(cursor, item, call) if run_id is None else _pick(cursor, run_id, call)
+    cursor.executemany(TAKE, [call | pick for pick, _ in picks])
+    rows = _rows_now(cursor, [pick["run_id"] for pick, _ in picks])
+    taken, told = [], []
+    for pick, previous in picks:
+        row = rows[pick["run_id"]]
+        nonce, _, story = (row[LAST_WRITE] or "").partition(".")
+        if nonce == item.write:
+            taken.append((*row, previous))
+            events = [{"run_id": row[0], **event} for event in claiming.story_events(story, row[_CLAIMED_BY])]
+            told += _numbered(row, events, clock["now"])
+    cursor.executemany(TELL, told)
+    return Claimed(taken, _artifacts(cursor, taken))
+
+
 def _rows_now(cursor: sqlite3.Cursor, run_ids: Sequence[str]) -> dict[str, Sequence[Any]]:
     return {row[0]: row for row in cursor.execute(ROWS_NOW, {"ids": json.dumps(run_ids)}).fetchall()}
 
 
-def _numbered(row: Sequence[Any], told: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Give a run's events their attempt and their numbers, the last of which stands in its row."""
+def _numbered(row: Sequence[Any], told: list[dict[str, Any]], now: str) -> list[dict[str, Any]]:
+    """Give a run's events their time, attempt and numbers, the last of which stands in its row."""
     first = row[_EVENT_SEQ] - len(told) + 1
     for seq, event in enumerate(told, first):
+        event["now"] = now
         event["seq"] = seq
         event["current_attempt"] = row[_CURRENT_ATTEMPT]
     return told
@@ -217,7 +233,8 @@ def _artifacts(cursor: sqlite3.Cursor, claimed: Sequence[Sequence[Any]]) -> list
     ]
 
 
-def _beat(cursor: sqlite3.Cursor, item: Beating) -> None:
+def _beat(cursor: sqlite3.Cursor, item: Beating, clock: dict[str, Any]) -> None:
+    rows = [row | clock for row in item.rows]
     if item.renews:
-        cursor.executemany(RENEW, item.rows)
-    item.outcome = [found for row in item.rows for found in cursor.execute(LOOK, row).fetchall()]
+        cursor.executemany(RENEW, rows)
+    item.outcome = [found for row in rows for found in cursor.execute(LOOK, row).fetchall()]

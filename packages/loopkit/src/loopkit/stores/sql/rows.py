@@ -4,6 +4,7 @@ in the forms that the contract of the tables allows.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, false, func
@@ -144,11 +145,15 @@ def moment(value: Any) -> datetime | None:
         return None
     if isinstance(value, str):
         try:
-            value = wire.parse_instant(value)
+            value = _parsed(value)
         except ValueError:
             return None
     read: datetime = value if value.tzinfo is UTC else value.astimezone(UTC)
     return read if read.microsecond % 1000 == 0 else read - read.microsecond % 1000 * timedelta(microseconds=1)
+
+
+_parsed: Final = lru_cache(maxsize=1024)(wire.parse_instant)
+"""Parsing times is most of what reading a run costs, and those of one run are read again and again."""
 
 
 def time_parameter(dialect: Dialect, value: datetime | None) -> datetime | str | None:
