@@ -103,12 +103,6 @@ class CancelCases(Cases):
         told = await messages(storage, held.run.id)
         assert told[told.index("Cancel requested") + 1 :] == ["Produced (attempt-1.md)", "Cancelled"]
 
-    async def test_a_request_makes_a_seen_cancel_true(self, storage: Storage) -> None:
-        """A holder may also end a run as cancelled by itself."""
-        held = await start_one(storage)
-        run = await storage.record(held.lease, machine.cancel_seen(held.run))
-        assert run.status is RunStatus.CANCELLED
-
     async def test_a_stalled_run_is_cancelled_at_once(self, storage: Storage, clock: StoreClock) -> None:
         """Nobody works it, so nobody has to be asked."""
         held = await start_one(storage)

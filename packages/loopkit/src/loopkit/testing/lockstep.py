@@ -1,0 +1,356 @@
+"""Two stores in lockstep: the same operations at the same times give the same answers, errors, rows and journals.
+
+An operation is a verb and a number from which its arguments are drawn, so any list of operations can be played, cut
+short and played again. Both stores take their time from one :class:`~loopkit.testing.HandClock`. Ids may differ;
+they are compared by the order in which they were first seen.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from enum import Enum
+from random import Random
+from typing import Any, Final, NamedTuple
+
+import attrs
+
+from loopkit.core import machine
+from loopkit.core.journal import Change, EventType, NewEvent
+from loopkit.core.lease import Claimant, Lease
+from loopkit.core.outcome import Errored, Outcome, Produced
+from loopkit.core.run import NewRun, Run, RunStatus, Stage
+from loopkit.errors import LoopkitError
+from loopkit.storage import Fleet, Held, Maintenance, Order, RunQuery, Storage
+from loopkit.testing.clock import HandClock
+from loopkit.testing.steps import scored
+
+__all__ = ["VERBS", "Difference", "Operation", "operations", "play"]
+
+AGENTS: Final = {"writer": "w", "painter": "p"}
+_KEYS: Final = (None, None, None, "key-1", "key-2")
+_SPANS: Final = (timedelta(milliseconds=1), timedelta(seconds=30), timedelta(seconds=60), timedelta(seconds=121))
+
+
+class Operation(NamedTuple):
+    """One call of a verb."""
+
+    verb: str
+    seed: int
+    """What its arguments are drawn from."""
+
+
+class Difference(AssertionError):
+    """The stores do not agree."""
+
+
+@attrs.define
+class Side:
+    """One of the two stores, and what its callers hold."""
+
+    store: Storage
+    runs: list[str] = attrs.field(factory=list)
+    held: list[Held] = attrs.field(factory=list)
+    """Every lease ever given, with the run as its holder knows it."""
+    names: dict[str, str] = attrs.field(factory=dict)
+    """What an id of this store is called in comparisons."""
+    read: dict[str, int] = attrs.field(factory=dict)
+    """How far each journal was compared."""
+    rows: dict[str, Any] = attrs.field(factory=dict)
+    """The runs as they were last compared."""
+
+    def met(self, *runs: Run) -> None:
+        """Name runs that are new."""
+        for run in runs:
+            if run.id not in self.names:
+                self.names[run.id] = f"run {len(self.runs)}"
+                self.runs.append(run.id)
+
+    def took(self, *held: Held) -> None:
+        """Name leases that are new."""
+        for one in held:
+            self.met(one.run)
+            self.names[one.lease.lease_id] = f"lease {len(self.held)}"
+            self.names[one.lease.claimed_by] = f"holder {len(self.held)}"
+            self.held.append(one)
+
+    def normal(self, value: Any) -> Any:
+        """Give a value with ids replaced by their names, and rows' own numbers left out."""
+        if isinstance(value, Enum) or value is None:
+            return value
+        if isinstance(value, str):
+            for known, name in self.names.items():
+                value = value.replace(known, name)
+            return value
+        if isinstance(value, dict):
+            return {self.normal(key): self.normal(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.normal(item) for item in value]
+        if attrs.has(type(value)):
+            fields = {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
+            numbered = isinstance(fields.get("id"), int)
+            return {name: self.normal(item) for name, item in fields.items() if not (numbered and name == "id")} | {
+                "": type(value).__name__
+            }
+        return value
+
+
+Verb = Callable[[Side, Random], Awaitable[Any]]
+
+
+def operations(seed: int, length: int) -> list[Operation]:
+    """Give the sequence of a seed."""
+    random = Random(seed)
+    names, weights = zip(*((name, weight) for name, (weight, _) in VERBS.items()), strict=True)
+    return [Operation(verb, random.getrandbits(32)) for verb in random.choices(names, weights, k=length)]
+
+
+async def play(reference: Storage, other: Storage, clock: HandClock, sequence: Sequence[Operation]) -> None:
+    """Play a sequence on two empty stores.
+
+    Raises:
+        Difference: the stores gave different answers or show different runs; the message says where.
+    """
+    sides = (Side(reference), Side(other))
+    for number, operation in enumerate(sequence):
+        if operation.verb == "wait":
+            clock.advance(Random(operation.seed).choice(_SPANS))
+            continue
+        answers = [await _answer(side, operation) for side in sides]
+        _compare(f"step {number}, {operation}", *answers)
+        shown = [await _changed(side) for side in sides]
+        _compare(f"what is stored after step {number}, {operation}", *shown)
+    whole = [[await _journal(side, run_id, after=0) for run_id in side.runs if run_id in side.rows] for side in sides]
+    _compare("everything at the end", *whole)
+    _compare("the check at the end", *[side.normal(await side.store.check()) for side in sides])
+
+
+async def _answer(side: Side, operation: Operation) -> Any:
+    try:
+        answer = await VERBS[operation.verb][1](side, Random(operation.seed))
+    except LoopkitError as error:
+        return [type(error).__name__, side.normal(str(error))]
+    return side.normal(answer)
+
+
+async def _changed(side: Side) -> list[Any]:
+    """Give the rows that changed, with their new events and their artifacts."""
+    page = await side.store.list_runs(RunQuery(limit=200, order=Order.CREATED_ASC))
+    side.met(*page.runs)
+    rows = {run.id: side.normal(run) for run in page.runs}
+    changed = [run_id for run_id, row in rows.items() if side.rows.get(run_id) != row]
+    shown = [[rows[run_id], *await _journal(side, run_id, after=side.read.get(run_id, 0))] for run_id in changed]
+    gone = [side.normal(run_id) for run_id in side.rows if run_id not in rows]
+    side.rows = rows
+    return [*shown, gone]
+
+
+async def _journal(side: Side, run_id: str, *, after: int) -> list[Any]:
+    events = await side.store.list_events(run_id, after=after)
+    if events:
+        side.read[run_id] = events[-1].id
+    return [side.normal(events), side.normal(await side.store.list_artifacts(run_id))]
+
+
+def _compare(where: str, expected: Any, found: Any) -> None:
+    if expected != found:
+        raise Difference(f"{where}\nreference: {expected}\nother:     {found}")
+
+
+# --- The verbs, with arguments drawn -----------------------------------------------------------------------------
+
+
+def _new(random: Random) -> NewRun:
+    day = "2031-04-05"
+    return NewRun(
+        agent_name=random.choice([*AGENTS, *AGENTS, "unknown"]),
+        inputs={"n": random.randrange(3)},
+        max_attempts=random.randint(1, 3),
+        pass_threshold=random.choice([0.0, 0.5, 0.8]),
+        cycle_id=random.choice([None, None, "spring", f"{day}-{random.choice([7, 998, 999, 1000])}"]),
+        actor=random.choice([None, "mira"]),
+        idempotency_key=random.choice(_KEYS),
+    )
+
+
+def _claimant(random: Random) -> Claimant:
+    return Claimant(name=random.choice(["anna:1", "boris:2"]), heartbeat=timedelta(seconds=random.choice([10, 30])))
+
+
+def _run_id(side: Side, random: Random) -> str:
+    return random.choice([*side.runs, "run_unknown"]) if random.random() < 0.9 else "run_unknown"
+
+
+def _held(side: Side, random: Random) -> tuple[int, Held] | None:
+    """Draw a lease, a recent one more often than an old one."""
+    if not side.held:
+        return None
+    number = random.randrange(len(side.held)) if random.random() < 0.3 else len(side.held) - 1
+    return number, side.held[number]
+
+
+async def _submit(side: Side, random: Random) -> list[Run]:
+    runs = await side.store.submit([_new(random) for _ in range(random.randint(0, 3))])
+    side.met(*runs)
+    return runs
+
+
+async def _start(side: Side, random: Random) -> Held:
+    held = await side.store.start(_new(random), _claimant(random), definition=random.choice([None, "d"]))
+    side.took(held)
+    return held
+
+
+async def _claim(side: Side, random: Random) -> list[Held]:
+    agents = random.choice([AGENTS, AGENTS, {"writer": "other"}, {}])
+    held = await side.store.claim(_claimant(random), agents, limit=random.choice([0, 1, 1, 2, 5]))
+    side.took(*held)
+    return held
+
+
+async def _claim_run(side: Side, random: Random) -> Held:
+    held = await side.store.claim_run(_claimant(random), _run_id(side, random))
+    side.took(held)
+    return held
+
+
+def _leases(side: Side, random: Random) -> list[Lease]:
+    leases = [one.lease for one in random.sample(side.held, min(len(side.held), random.randint(0, 4)))]
+    if leases and random.random() < 0.2:
+        leases.append(attrs.evolve(leases[0], lease_id="forged", fencing_token=9))
+    return leases
+
+
+async def _heartbeat(side: Side, random: Random) -> object:
+    return await side.store.heartbeat(_leases(side, random))
+
+
+async def _watch(side: Side, random: Random) -> object:
+    return await side.store.watch(_leases(side, random))
+
+
+async def _record(side: Side, random: Random, change: Callable[[Run, Random], Change]) -> Run | None:
+    """Write a change as the holder computes it; a run that has ended for its holder is written to all the same."""
+    found = _held(side, random)
+    if found is None or found[1].run.current_stage is None:
+        return None
+    number, held = found
+    run = await side.store.record(held.lease, change(held.run, random))
+    side.held[number] = attrs.evolve(held, run=run)
+    return run
+
+
+def _outcome(run: Run, random: Random) -> Outcome:
+    if random.random() < 0.1:
+        return Errored("the stage gave up")
+    if run.current_stage is Stage.EVALUATING:
+        return scored(random.choice([0.0, 0.3, 0.5, 0.7, 0.8, 1.0]), random.choice(["", "zwölf \u2028"]))
+    return Produced(random.choice(["", "text", "line\r\n"])) if random.random() < 0.8 else Produced("[1]", is_json=True)
+
+
+async def _advance(side: Side, random: Random) -> Run | None:
+    return await _record(side, random, lambda run, drawn: machine.advance(run, _outcome(run, drawn)))
+
+
+async def _log(side: Side, random: Random) -> Run | None:
+    def change(run: Run, drawn: Random) -> Change:
+        lines = [NewEvent(event_type=EventType.LOG, stage=run.current_stage, message="log", metadata={"n": 1.5})]
+        return machine.log(run, lines * drawn.randint(0, 2))
+
+    return await _record(side, random, change)
+
+
+async def _release(side: Side, random: Random) -> Run | None:
+    return await _record(side, random, lambda run, _: machine.release(run, "stop"))
+
+
+async def _cancel_seen(side: Side, random: Random) -> Run | None:
+    """End a run whose holder hears of a request."""
+    beats = await side.store.watch([one.lease for one in side.held])
+    asked = [one for one, beat in zip(side.held, beats, strict=True) if beat.cancel_requested]
+    if not asked:
+        return None
+    side = attrs.evolve(side, held=asked)
+    return await _record(side, random, lambda run, _: machine.cancel_seen(run))
+
+
+async def _request_cancel(side: Side, random: Random) -> Run:
+    return await side.store.request_cancel(_run_id(side, random), actor=random.choice([None, "otto"]))
+
+
+async def _retry(side: Side, random: Random) -> Run:
+    run = await side.store.retry(_run_id(side, random), idempotency_key=random.choice(_KEYS))
+    side.met(run)
+    return run
+
+
+async def _get(side: Side, random: Random) -> Run:
+    return await side.store.get_run(_run_id(side, random))
+
+
+async def _list(side: Side, random: Random) -> list[Any]:
+    order = random.choice(list(Order))
+    query = RunQuery(
+        statuses=frozenset(random.sample(list(RunStatus), random.choice([0, 0, 1, 2]))),
+        agent=random.choice([None, None, "writer"]),
+        text=random.choice([None, None, "2031-04-05-00", "spr", "pa", "%"]),
+        limit=random.randint(1, 4),
+        order=order,
+        stalled=random.random() < 0.2,
+    )
+    shown: list[Any] = []
+    while True:
+        page = await side.store.list_runs(query)
+        shown.append(page.runs)
+        if page.next_cursor is None:
+            return shown
+        query = attrs.evolve(query, cursor=page.next_cursor)
+
+
+async def _events(side: Side, random: Random) -> object:
+    run_id = _run_id(side, random)
+    ids = [event.id for event in await side.store.list_events(run_id)]
+    after, before = random.choice([0, *ids]), random.choice([None, *ids])
+    return await side.store.list_events(run_id, after=after, before=before, limit=random.randint(0, 5))
+
+
+async def _prune(side: Side, random: Random) -> object:
+    if not isinstance(side.store, Maintenance):
+        return None
+    gone = await side.store.prune(random.choice([timedelta(0), timedelta(seconds=60)]), limit=random.randint(1, 3))
+    names = [side.normal(run_id) for run_id in gone]
+    side.runs = [run_id for run_id in side.runs if run_id not in gone]
+    return names
+
+
+async def _fleet(side: Side, random: Random) -> object:
+    if not isinstance(side.store, Fleet):
+        return None
+    store = side.store
+    shown = await store.trajectories(random.sample(side.runs, min(len(side.runs), 3)))
+    return [await store.holdings(limit=random.randint(1, 5)), await store.stats(), list(shown.values())]
+
+
+async def _wait(side: Side, random: Random) -> None:
+    """Time passes for both stores at once; :func:`play` sees to it."""
+
+
+VERBS: Final[dict[str, tuple[int, Verb]]] = {
+    "submit": (10, _submit),
+    "start": (5, _start),
+    "claim": (10, _claim),
+    "claim_run": (4, _claim_run),
+    "heartbeat": (5, _heartbeat),
+    "watch": (3, _watch),
+    "advance": (30, _advance),
+    "log": (3, _log),
+    "release": (4, _release),
+    "cancel_seen": (1, _cancel_seen),
+    "request_cancel": (5, _request_cancel),
+    "retry": (4, _retry),
+    "get": (2, _get),
+    "list": (5, _list),
+    "events": (3, _events),
+    "prune": (2, _prune),
+    "fleet": (2, _fleet),
+    "wait": (15, _wait),
+}
+"""Each verb with its weight in a drawn sequence."""

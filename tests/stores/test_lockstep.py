@@ -1,0 +1,112 @@
+"""The store in memory and each database, driven by the same operations, cannot be told apart.
+
+``LOOPKIT_TEST_SEQUENCES`` says how many sequences are played and ``LOOPKIT_TEST_FIRST_SEED`` where they begin, so
+that 10,000 can be played in parts: the seed of a sequence is its number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import delete
+
+from loopkit.stores.memory import MemoryStore
+from loopkit.stores.sql import migrations, tables
+from loopkit.stores.sql.dialects import open_database
+from loopkit.stores.sql.store import SqlStore
+from loopkit.testing import CountedIds, HandClock
+from loopkit.testing.clock import START
+from loopkit.testing.lockstep import VERBS, Difference, Operation, operations, play
+from tests.settings import count
+from tests.stores.broken import BoundariesDoNotRenew, FencesWithoutStatus, KeepsTheLastScore, NewestFirst, NoPoisonLimit
+
+LENGTH = 40
+KINDS = [
+    pytest.param("sqlite_url", 12, id="sqlite"),
+    pytest.param("postgres_url", 12, id="postgresql"),
+    pytest.param("libsql_url", 2, id="libsql"),
+]
+
+
+class Pair:
+    """A store in memory and one in a database, both emptied for each sequence."""
+
+    def __init__(self, url: str) -> None:
+        self._clock = HandClock()
+        self._database = open_database(url)
+        migrations.migrate(self._database)
+        self._store = SqlStore(open_database(url), now=self._clock)
+
+    async def play(self, sequence: Sequence[Operation]) -> None:
+        """Play a sequence on both."""
+        with self._database.writing() as connection:
+            for table in tables.metadata.sorted_tables:
+                if table is not tables.schema:
+                    connection.execute(delete(table))
+        self._clock.time = START
+        await play(MemoryStore(now=self._clock), self._store, self._clock, sequence)
+
+    async def aclose(self) -> None:
+        await self._store.aclose()
+        self._database.close()
+
+
+async def shortened(pair: Pair, sequence: list[Operation]) -> list[Operation]:
+    """Leave out of a sequence whatever the difference does not need."""
+    for number in reversed(range(len(sequence))):
+        shorter = [*sequence[:number], *sequence[number + 1 :]]
+        try:
+            await pair.play(shorter)
+        except Difference:
+            sequence = shorter
+    return sequence
+
+
+@pytest.mark.parametrize(("kind", "short"), KINDS)
+def test_drawn_sequences_leave_equal_stores(kind: str, short: int, request: pytest.FixtureRequest) -> None:
+    """Answers, errors, rows, journals and artifacts are equal after every step of every sequence."""
+    first = count("first_seed", 0, long=0)
+    seeds = range(first, first + count("sequences", short, long=10_000))
+    pair = Pair(request.getfixturevalue(kind))
+
+    async def play_all() -> None:
+        try:
+            for seed in seeds:
+                sequence = operations(seed, LENGTH)
+                try:
+                    await pair.play(sequence)
+                except Difference:
+                    shortest = await shortened(pair, sequence)
+                    print(f"seed {seed} (LOOPKIT_TEST_FIRST_SEED={seed}), shortened: {shortest}")
+                    await pair.play(shortest)
+                    raise
+        finally:
+            await pair.aclose()
+
+    anyio.run(play_all)
+
+
+@given(st.lists(st.builds(Operation, st.sampled_from(sorted(VERBS)), st.integers(0, 2**32 - 1)), max_size=30))
+def test_any_operations_leave_equal_stores_in_memory(sequence: list[Operation]) -> None:
+    """A store is equal to itself, whatever is done to it: no operation of the game depends on chance."""
+    clock = HandClock()
+    anyio.run(play, MemoryStore(now=clock, ids=CountedIds(1)), MemoryStore(now=clock), clock, sequence)
+
+
+@pytest.mark.parametrize(
+    "broken", [FencesWithoutStatus, KeepsTheLastScore, NewestFirst, NoPoisonLimit, BoundariesDoNotRenew]
+)
+def test_a_broken_store_is_told_apart(broken: type[MemoryStore]) -> None:
+    """The game finds flaws: within some dozens of sequences a broken store differs."""
+
+    async def play_some() -> None:
+        for seed in range(60):
+            clock = HandClock()
+            await play(MemoryStore(now=clock), broken(now=clock), clock, operations(seed, LENGTH))
+
+    with pytest.raises(Difference):
+        anyio.run(play_some)
