@@ -120,7 +120,7 @@ def test_any_text_is_read(document: str) -> None:
         assert sentence.words > 0
 
 
-@pytest.mark.parametrize("seed", ["0", "1", "2"])
+@pytest.mark.parametrize("seed", ["1", "2"])
 def test_the_same_in_every_process(seed: str) -> None:
     """Another order of hashes changes nothing."""
     program = (
