@@ -28,7 +28,21 @@ _STOP: Final = frozenset(
         *("our", "his", "her", "has", "have", "had", "do", "does", "did", "can", "could", "should", "would"),
         *("will", "may", "might", "must", "more", "most", "less", "very", "too", "also", "into", "over"),
         *("under", "about", "each", "every", "all", "any", "some", "one", "only", "just", "so", "if", "attempt"),
-        *("output", "text", "feedback", "score"),
+        *(
+            "output",
+            "text",
+            "feedback",
+            "give",
+            "name",
+            "please",
+            "need",
+            "say",
+            "make",
+            "use",
+            "still",
+            "now",
+            "score",
+        ),
     }
 )
 _SHARED: Final = 0.3
@@ -173,9 +187,9 @@ def _terms(text: str) -> Iterator[str]:
 
 def _stem(word: str) -> str:
     for ending in ("ings", "ing", "ies", "ied", "ers", "er", "ed", "es", "ly", "s"):
-        if word.endswith(ending) and len(word) - len(ending) >= 4:
-            return word[: -len(ending)]
-    return word
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            return word[: -len(ending)].removesuffix("e")
+    return word.removesuffix("e")
 
 
 def answers(parts: Iterable[Hunk | Same], said: Sequence[Point], changes: Sequence[Delta]) -> list[Answer | Same]:
@@ -208,7 +222,7 @@ def _share(point: Point, hunk: Hunk, weights: Counter[str]) -> float:
         return 0.0
     changed = frozenset(_terms(f"{hunk.removed} {hunk.added}"))
     near = frozenset(_terms(hunk.context))
-    if not terms & changed:
+    if len(terms & changed) < min(2, len(terms)):
         return 0.0
     total = sum(1 / weights[term] for term in terms)
     hit = sum((1.0 if term in changed else 0.6) / weights[term] for term in terms if term in near | changed)

@@ -94,7 +94,7 @@ def line_diff(before: str, after: str) -> list[Part]:
     parts: list[Part] = []
     at = 0
     for (a1, a2), (b1, b2) in _changes(old, new):
-        lead = 1 if a1 > at and a1 > 0 else 0
+        lead = min(a1 - at, 1 if a1 and old[a1 - 1].strip() else 2)
         parts += _same(old, at, a1 - lead)
         tail = 1 if a2 < len(old) and old[a2].strip() else 0
         parts.append(_hunk(old, new, (a1, a2), (b1, b2), lead, tail))
