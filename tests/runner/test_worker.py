@@ -13,8 +13,8 @@ import pytest
 import loopkit
 from loopkit import MemoryStore, Runner, RunStatus, StageContext, Stopping
 from loopkit.core.lease import Beat, Claimant, Lease
-from loopkit.errors import StorageUnavailable
-from loopkit.storage import RunQuery
+from loopkit.errors import StorageError, StorageUnavailable
+from loopkit.storage import RunnerInfo, RunQuery
 from tests.runner.loops import agent
 
 QUICK = timedelta(milliseconds=200)
@@ -233,3 +233,18 @@ async def test_a_stalled_run_with_a_cancel_request_is_ended_by_any_runner() -> N
     await anyio.sleep(0.01)
     await Runner(store, [agent()], heartbeat=timedelta(microseconds=500)).drain()
     assert await statuses(store) == ["cancelled"]
+
+
+class Silent(MemoryStore):
+    """A store that a runner may not announce itself to."""
+
+    async def announce(self, runner: RunnerInfo) -> None:
+        raise StorageError("permission denied for table loopkit_runners")
+
+
+async def test_a_runner_that_may_not_announce_itself_works_all_the_same() -> None:
+    """What pages show of runners is information only."""
+    store = Silent()
+    await loopkit.submit(store, agent(), [{}])
+    await Runner(store, [agent()]).drain()
+    assert await statuses(store) == ["passed"]

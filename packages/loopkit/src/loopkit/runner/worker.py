@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 
 from loopkit.agents.agent import Agent
 from loopkit.core.run import RunStatus
-from loopkit.errors import StorageUnavailable, UnusableOption
+from loopkit.errors import StorageError, StorageUnavailable, UnusableOption
 from loopkit.eventloop import EventLoop
 from loopkit.runner.environment import Environment
 from loopkit.runner.keeper import HEARTBEAT, Interrupt, Keeper, check_heartbeat
@@ -245,7 +245,7 @@ class Runner:
         )
         try:
             await self._storage.announce(info)
-        except StorageUnavailable as error:
+        except StorageError as error:  # pages show it, and nothing depends on it
             logger.warning("could not announce this runner: %s", error)
 
 
