@@ -147,7 +147,14 @@ def test_a_missing_driver_is_named(url: str, module: str | None, extra: str, mon
 
 def test_sqlite_is_set_for_durability(sqlite_database: Database) -> None:
     """Every connection syncs each commit, waits for locks and maps nothing into memory; readers cannot write."""
-    wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000, "mmap_size": 0}
+    wanted = {
+        "page_size": 8192,
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "busy_timeout": 10_000,
+        "mmap_size": 0,
+    }
     for engine in (sqlite_database.writer, sqlite_database.reader):
         with engine.connect() as connection:
             for name, value in wanted.items():

@@ -121,6 +121,8 @@ def _prepare(path: Path) -> None:
     while True:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
+            # A new file gets pages that hold several outputs of a few kilobytes; one that is there keeps its own.
+            connection.execute("PRAGMA page_size = 8192")
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode == "wal":
