@@ -1,6 +1,7 @@
 """A run's journal over HTTP: as a page, or live as server-sent events; and hints that runs have changed."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 import attrs
@@ -110,29 +111,28 @@ def _message(event: RunEvent) -> bytes:
 async def stream_changes(call: Call) -> Response:
     """``GET /api/workflow-stream``: hints that runs have changed, so that a page knows when to ask again.
 
-    One message an change of the newest and of the running runs, ``{"runs": [ids]}``; a hint holds nothing else, may
-    be missed, and is not sent again.
+    One message a change of the newest and of the running runs, ``{"runs": [ids]}``, of all that changes once the
+    answer has begun. A hint holds nothing else and is not sent again.
     """
+    known = await _look_at_runs(call)
 
     async def follow(outlet: Outlet) -> None:
-        await _follow_changes(call, outlet)
+        await _follow_changes(call, outlet, known)
 
     return EventStream(call.site.streams, call.access.actor, follow)
 
 
-async def _follow_changes(call: Call, outlet: Outlet) -> None:
-    known: Mapping[str, object] | None = None
-    seen: Mapping[str, object] | None
-    while True:
-        try:
-            seen = await call.site.streams.look("runs", lambda: _read_runs(call))
-        except StorageError:
-            seen = known
-        if known is not None and seen is not None and (changed := [id for id, state in seen.items() if known.get(id) != state]):
-            await outlet.send([message({"runs": changed}, event="runs")])
-        known = seen
-        if not await outlet.pause():
-            return
+async def _follow_changes(call: Call, outlet: Outlet, known: Mapping[str, object]) -> None:
+    while await outlet.pause():
+        with suppress(StorageError):  # the database is away; the stream waits for it
+            seen = await _look_at_runs(call)
+            if changed := [run_id for run_id, state in seen.items() if known.get(run_id) != state]:
+                await outlet.send([message({"runs": changed}, event="runs")])
+            known = seen
+
+
+async def _look_at_runs(call: Call) -> Mapping[str, object]:
+    return await call.site.streams.look("runs", lambda: _read_runs(call))
 
 
 async def _read_runs(call: Call) -> Mapping[str, object]:
