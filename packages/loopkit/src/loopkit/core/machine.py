@@ -201,11 +201,12 @@ def _produced(run: Run, outcome: Produced, output_suffix: str) -> Change:
 
 
 def _evaluated(run: Run, evaluation: Evaluation) -> Change:
+    judged = {"score": evaluation.score, "feedback": evaluation.feedback, **evaluation.rest}
     artifact = NewArtifact(
         attempt=run.current_attempt,
         artifact_type=ArtifactType.EVALUATION,
         filename=f"attempt-{run.current_attempt}.eval.json",
-        content=plain.dumps(dict(evaluation)),
+        content=plain.dumps(judged),
         is_json=True,
         score=evaluation.score,
     )
@@ -214,7 +215,7 @@ def _evaluated(run: Run, evaluation: Evaluation) -> Change:
         stage=Stage.EVALUATING,
         attempt=run.current_attempt,
         message=f"Evaluated - Score: {evaluation.score:.2f}",
-        metadata=dict(evaluation),
+        metadata=judged,
     )
     return _judged(run, evaluation.score, artifact=artifact, events=(scored,))
 

@@ -143,17 +143,20 @@ def moment(value: Any) -> datetime | None:
     """Read a time column, to the millisecond; a text that is no time is none."""
     if value is None:
         return None
-    if isinstance(value, str):
-        try:
-            value = _parsed(value)
-        except ValueError:
-            return None
-    read: datetime = value if value.tzinfo is UTC else value.astimezone(UTC)
+    return _parsed(value) if isinstance(value, str) else _cut(value)
+
+
+def _cut(value: datetime) -> datetime:
+    read = value if value.tzinfo is UTC else value.astimezone(UTC)
     return read if read.microsecond % 1000 == 0 else read - read.microsecond % 1000 * timedelta(microseconds=1)
 
 
-_parsed: Final = lru_cache(maxsize=1024)(wire.parse_instant)
-"""Parsing times is most of what reading a run costs, and those of one run are read again and again."""
+@lru_cache(maxsize=1024)  # most of what reading a run costs, and the times of one run are read again and again
+def _parsed(text: str) -> datetime | None:
+    try:
+        return _cut(wire.parse_instant(text))
+    except ValueError:
+        return None
 
 
 def time_parameter(dialect: Dialect, value: datetime | None) -> datetime | str | None:
