@@ -23,7 +23,7 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separato
 
 
 def _made_once() -> Callable[[Any], str]:
-    """Give what encodes; the library would make its C encoder anew for each value, at four times a small one's price."""
+    """Give what encodes; the library would make its C encoder anew for each value, which is most of a small one."""
     make = json.encoder.c_make_encoder
     if make is None:
         return _ENCODER.encode
