@@ -7,18 +7,17 @@ import pytest
 
 from loopkit import MemoryStore, wire
 from loopkit.storage import RunQuery
-from loopkit_web import Access, App, LoopbackOnly, Permission, TokenAccess
+from loopkit_web import Access, LoopbackOnly, Permission, TokenAccess
 from loopkit_web.access import host_name, host_names, is_loopback
 from loopkit_web.routing import Endpoint, Routes
 from tests.web.apps import client, make_app, namer, started
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "QUERY"]
-OPEN = {("GET", "/api/health"), ("POST", "/sign-in")}
 
 
-def paths(app: App) -> list[str]:
-    """Every path of the table, with something in the place of its names, and one that is not there."""
-    return sorted({endpoint.path.replace("{", "").replace("}", "") for endpoint in app.table} | {"/nowhere"})
+def filled(endpoint: Endpoint) -> str:
+    """An endpoint's path, with something in the place of its names."""
+    return endpoint.path.replace("{", "").replace("}", "")
 
 
 async def nobody(_: object) -> None:
@@ -33,13 +32,14 @@ def allowing(*permissions: str) -> Any:
 
 
 async def test_without_credentials_every_route_and_method_is_401() -> None:
-    """Nothing but health and signing in is answered, not even whether a path or a method exists; nothing is written."""
+    """Nothing but health, the pages' files and signing in is answered, not even what exists; nothing is written."""
     store = MemoryStore()
     app = make_app(store, access=TokenAccess("secret"))
-    public = {endpoint.path for endpoint in app.table if endpoint.permission is None and endpoint.method == "GET"}
+    public = {(endpoint.method, filled(endpoint)) for endpoint in app.table if endpoint.permission is None}
+    paths = sorted({filled(endpoint) for endpoint in app.table} | {"/nowhere"})
     async with client(app) as http:
-        for path, method in itertools.product(paths(app), METHODS):
-            if (method.replace("HEAD", "GET"), path) in OPEN or path in public:
+        for path, method in itertools.product(paths, METHODS):
+            if (method.replace("HEAD", "GET"), path) in public:
                 continue
             answer = await http.request(method, path)
             assert answer.status_code == 401, (method, path)
@@ -64,7 +64,7 @@ async def test_each_route_asks_for_its_own_permission(permission: Permission) ->
         for endpoint in app.table:
             if endpoint.permission is None:
                 continue
-            path = endpoint.path.replace("{", "").replace("}", "")
+            path = filled(endpoint)
             answer = await http.request("HEAD" if endpoint.method == "GET" else endpoint.method, path)
             assert (answer.status_code == 403) == (endpoint.permission is not permission), endpoint.path
 
