@@ -346,3 +346,29 @@ async def test_a_cancelled_runner_that_lost_its_run_just_leaves() -> None:
         [other] = await store.claim(Claimant(name="there:2"), {"writer": "d"})
         tasks.cancel_scope.cancel()
     assert (await store.get_run(held.run.id)).claimed_by == other.lease.claimed_by
+
+
+async def test_a_stage_that_ignores_the_second_word_is_left_behind_soon() -> None:
+    """Ending gives the run back within two seconds, whatever the stage does and however long the grace is."""
+    store, stopping, let_go = MemoryStore(), Stopping(), anyio.Event()
+
+    async def stubborn(context: StageContext) -> str:
+        stopping.end()
+        while not let_go.is_set():
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.01)
+        return "late"
+
+    one = agent(produce=stubborn)
+    held = await start(store, one)
+    async with anyio.create_task_group() as tasks:
+
+        async def call() -> None:
+            await work(store, one, held, stopping=stopping)
+
+        tasks.start_soon(call)
+        with anyio.fail_after(8):
+            while (await store.get_run(held.run.id)).status is not RunStatus.QUEUED:  # noqa: ASYNC110
+                await anyio.sleep(0.02)
+        let_go.set()
+    assert await store.list_artifacts(held.run.id) == []

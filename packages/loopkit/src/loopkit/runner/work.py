@@ -35,6 +35,9 @@ logger = logging.getLogger("loopkit.runner")
 LOG_DELAY_SECONDS: Final = 0.5
 """How long a stage's log line may wait for others before it is written."""
 
+END_SECONDS: Final = 1.0
+"""The grace of a runner that ends at once: whoever said so waits at the terminal."""
+
 RETRY_SECONDS: Final = 0.5
 """Pause before a write is tried again when the store gave no answer."""
 
@@ -155,8 +158,8 @@ class Work:
 
     async def _leave_behind(self) -> None:
         """After the grace time write what the interrupt means, if the stage is still under way."""
-        call = self._call
-        await anyio.sleep(self._crew.grace.total_seconds())
+        call, grace = self._call, self._crew.grace.total_seconds()
+        await anyio.sleep(min(grace, END_SECONDS) if self._interrupt is Interrupt.END else grace)
         if self._call is not call or self.is_finished:
             return
         logger.error("stage %s of run %s does not stop; it is left behind", self.run.current_stage, self.run.id)
