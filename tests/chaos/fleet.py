@@ -17,6 +17,7 @@ from pathlib import Path
 import anyio
 import attrs
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
 import loopkit
 from loopkit import Run, RunStatus
@@ -116,9 +117,15 @@ class Fleet:
         return anyio.run(ask)
 
     def open_runs(self) -> int:
-        """Count the runs that have not ended."""
-        with self._eye.reading() as connection:
-            return int(connection.execute(OPEN_RUNS).scalar_one())
+        """Count the runs that have not ended; what strikes the workers strikes this connection as well."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                with self._eye.reading() as connection:
+                    return int(connection.execute(OPEN_RUNS).scalar_one())
+            except OperationalError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
 
     def kill_one(self) -> None:
         self.chance.choice(self.workers).kill()

@@ -1,0 +1,28 @@
+"""One run from an empty file to its end, ``python -m tests.chaos.one_run URL``; prints what was acknowledged."""
+
+from __future__ import annotations
+
+import sys
+
+import anyio
+
+import loopkit
+from loopkit import LoopkitError
+from loopkit.stores import open_store
+from tests.runner.loops import agent
+
+
+async def main(url: str) -> None:
+    async with open_store(url) as store:
+        [run] = await loopkit.submit(store, agent(), [{"topic": "cats"}])
+        print("queued", run.id, flush=True)
+        await loopkit.Runner(store, [agent()]).drain()
+        ended = await store.get_run(run.id)
+        if ended.ended:
+            print("ended", run.id, ended.status.value, flush=True)
+
+
+try:
+    anyio.run(main, sys.argv[1])
+except LoopkitError as error:
+    sys.exit(f"{type(error).__name__}: {error}")
