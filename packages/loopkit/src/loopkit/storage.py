@@ -172,13 +172,14 @@ class Storage(Protocol):
         With a cancel request in the row the run goes on as ``change.cancelled``, else as ``change.then``. A change
         that ends the run stamps ``completed_at`` and drops ``lease_id``; claimed_at, claimed_by and heartbeat_at stay.
         A change back to ``queued`` drops lease_id, claimed_at, claimed_by and heartbeat_at. ``finishes_stage``
-        resets ``lost_leases``. The same call made again after an unknown outcome writes once.
+        resets ``lost_leases``. The same call made again after an unknown outcome writes once; another result for a
+        stage that has one is refused.
 
         Returns:
             The run as it is after the write.
 
         Raises:
-            LeaseLost: another claim is newer, or the run has ended; nothing was written.
+            LeaseLost: another claim is newer, the run has ended, or the stage has another result; nothing was written.
             StorageUnavailable: no answer; the same call may be made again, it writes once.
         """
         ...

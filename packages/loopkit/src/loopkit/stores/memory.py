@@ -90,6 +90,10 @@ class MemoryStore:
             run = self._runs.get(lease.run_id)
             if run is None or not self._holds(lease, run):
                 raise LeaseLost(lease.run_id)
+            if change.artifact is not None and (stored := self._stored(run.id, change.artifact)) is not None:
+                if stored.content != change.artifact.content:
+                    raise LeaseLost(lease.run_id)
+                return self._view(run)  # the same call again, after an answer that never came
             chosen = change.then if run.cancel_requested_at is None else change.cancelled
             now = self._stamp()
             if change.artifact is not None:
@@ -347,11 +351,13 @@ class MemoryStore:
                 )
             )
 
+    def _stored(self, run_id: str, new: NewArtifact) -> Artifact | None:
+        key = (new.attempt, new.artifact_type)
+        return next((a for a in self._artifacts[run_id] if (a.attempt, a.artifact_type) == key), None)
+
     def _keep(self, run_id: str, new: NewArtifact, now: datetime) -> None:
-        kept = self._artifacts[run_id]
-        assert not any((a.attempt, a.artifact_type) == (new.attempt, new.artifact_type) for a in kept)
         self._artifact_ids += 1
-        kept.append(
+        self._artifacts[run_id].append(
             Artifact(
                 id=self._artifact_ids,
                 run_id=run_id,

@@ -167,6 +167,30 @@ class RecordCases(Cases):
         update = [e for e in await storage.list_events(run.id) if e.event_type is EventType.SCORE_UPDATE]
         assert [event.metadata for event in update] == [dict(outcome.evaluation)]
 
+    async def test_the_same_result_is_written_once(self, storage: Storage, clock: StoreClock) -> None:
+        """Made again after an answer that never came, the call gives the run as it is now and writes nothing."""
+        held = await start_one(storage)
+        first = machine.advance(held.run, Produced("one"))
+        run = await storage.record(held.lease, first)
+        before = await look(storage, run.id)
+        clock.advance(TICK)
+        assert (await storage.record(held.lease, first)).current_stage is Stage.EVALUATING
+        after = await look(storage, run.id)
+        assert (after.events, after.artifacts) == (before.events, before.artifacts)
+        assert attrs.evolve(after.run, heartbeat_at=run.heartbeat_at) == before.run
+        await work(storage, attrs.evolve(held, run=run), scored(0.5))
+        assert (await storage.record(held.lease, first)).current_attempt == 2
+        assert len(await storage.list_artifacts(run.id)) == 2
+
+    async def test_another_result_for_a_finished_stage_is_refused(self, storage: Storage) -> None:
+        """The first one stays, and nothing of the second is written."""
+        held = await start_one(storage)
+        await work(storage, held, Produced("one"))
+        before = await look(storage, held.run.id)
+        with pytest.raises(LeaseLost):
+            await storage.record(held.lease, machine.advance(held.run, Produced("another")))
+        assert await look(storage, held.run.id) == before
+
     # --- logs --------------------------------------------------------------------------------------------------
 
     async def test_logs_are_written_while_a_stage_works(self, storage: Storage) -> None:
