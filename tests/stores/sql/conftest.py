@@ -9,6 +9,7 @@ from sqlalchemy import insert
 
 from loopkit.stores.sql import migrations, rows, tables
 from loopkit.stores.sql.dialects import Database, open_database
+from tests.servers.postgres import Databases
 
 KINDS = [
     pytest.param("sqlite_url", id="sqlite"),
@@ -72,6 +73,14 @@ class Foreign:
 @pytest.fixture
 def foreign(database: Database) -> Foreign:
     return Foreign(database)
+
+
+@pytest.fixture(scope="module")
+def shared_postgres(postgres_server: Databases) -> Iterator[str]:
+    """The URL of a database that all tests of a module share, for those that need not find it empty."""
+    url = postgres_server.create()
+    yield url
+    postgres_server.drop(url)
 
 
 @pytest.fixture

@@ -11,14 +11,6 @@ from loopkit.stores.sql.dialects import Database, open_database
 from loopkit.stores.sql.store import SqlStore
 from loopkit.testing import FleetSuite, HandClock, MaintenanceSuite, StorageSuite
 from tests.servers.libsql import Libsql
-from tests.servers.postgres import Databases
-
-
-@pytest.fixture(scope="module")
-def shared_postgres(postgres_server: Databases) -> Iterator[str]:
-    url = postgres_server.create()
-    yield url
-    postgres_server.drop(url)
 
 
 class Cases(StorageSuite, MaintenanceSuite, FleetSuite):

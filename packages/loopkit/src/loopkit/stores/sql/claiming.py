@@ -84,11 +84,12 @@ def waiting_one(run_id: ColumnElement[str]) -> Select[Any]:
     return select(*_WAITING).where(runs.c.id == run_id)
 
 
-def claimed_by_call() -> Select[Any]:
-    """Find the runs that a call claimed and still holds, with what their last write was."""
+def claimed_by_call(*more: ColumnElement[Any]) -> Select[Any]:
+    """Find the runs that a call claimed and still holds, as rows of a claim; the previous heartbeat is not known."""
     prefix = _CALL["lease_prefix"]
     own = func.substr(runs.c.lease_id, constant(1), func.length(prefix)) == prefix
-    return select(*run_columns(), runs.c.last_write, null()).where(running, own).order_by(runs.c.created_at, runs.c.id)
+    found = select(*run_columns(), runs.c.last_write, runs.c.event_seq, null().label("previous_heartbeat"), *more)
+    return found.where(running, own).order_by(Instant(runs.c.created_at), runs.c.id)
 
 
 _WAITING: Final = (

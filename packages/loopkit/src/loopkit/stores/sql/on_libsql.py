@@ -40,6 +40,14 @@ _PICK_THAT: Final[Items] = {
 _ROW: Final = (*statements.run_columns(), runs.c.last_write, runs.c.event_seq)
 
 
+_KEPT: Final = (
+    select(func.json_group_array(func.json_array(*rows.ARTIFACT_COLUMNS)))
+    .where(artifacts.c.run_id == runs.c.id)
+    .scalar_subquery()
+)
+"""The artifacts of a run as JSON, in no order."""
+
+
 def _script(statement: ClauseElement) -> Script:
     return script(statement, DIALECT)
 
@@ -48,9 +56,7 @@ def _take(pick: Items) -> list[Script]:
     """Claim picks, tell of it, and give what came of it; the previous heartbeat is known from the look before."""
     picked = runs.c.id.in_(select(pick["run_id"]))
     prefix = bindparam("write", type_=TEXT)
-    kept = func.json_group_array(func.json_array(*rows.ARTIFACT_COLUMNS))
-    of_run = select(kept).where(artifacts.c.run_id == runs.c.id).scalar_subquery()
-    taken: Select[Any] = select(*_ROW, null(), of_run).where(
+    taken: Select[Any] = select(*_ROW, null(), _KEPT).where(
         picked, func.substr(runs.c.last_write, constant(1), func.length(prefix)) == prefix
     )
     return [
@@ -83,7 +89,7 @@ SCRIPTS: Final = Scripts(
     renew=_script(statements.renew(_LEASES)),
     look=_script(statements.look(_LEASES)),
     run_now=_script(statements.run_now(bindparam("run_id", type_=TEXT))),
-    claimed_by_call=_script(claiming.claimed_by_call()),
+    claimed_by_call=_script(claiming.claimed_by_call(_KEPT)),
 )
 
 

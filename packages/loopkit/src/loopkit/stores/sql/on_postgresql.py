@@ -13,6 +13,7 @@ import psycopg
 from sqlalchemy import Engine, FromClause, Select, Update, bindparam, cast, func, null, select, true, union_all
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.elements import ColumnElement
 
 from loopkit.core.run import RunStatus
 from loopkit.stores.sql import claiming, rows, statements
@@ -56,6 +57,12 @@ def _queue() -> Select[Any]:
     return select(written).add_cte(told)
 
 
+def _kept_of(run_id: ColumnElement[str]) -> ColumnElement[Any]:
+    """The artifacts of a run as JSON, in no order."""
+    kept = select(func.json_agg(func.json_build_array(*rows.ARTIFACT_COLUMNS)))
+    return kept.where(artifacts.c.run_id == run_id).scalar_subquery()
+
+
 def _take(picks: FromClause) -> Select[Any]:
     """Claim picks; see :mod:`loopkit.stores.sql.claiming`.
 
@@ -68,9 +75,7 @@ def _take(picks: FromClause) -> Select[Any]:
     taken = claiming.take(picked).where(runs.c.event_seq == picked.c.seen)
     written = taken.returning(*_ROW, picked.c.number, picked.c.previous_heartbeat).cte("written")
     told = claiming.tell_claim(written).cte("told_claims")
-    kept = select(func.json_agg(func.json_build_array(*rows.ARTIFACT_COLUMNS)))
-    of_run = kept.where(artifacts.c.run_id == written.c.id).scalar_subquery()
-    return select(written, of_run).order_by(written.c.number).add_cte(told)
+    return select(written, _kept_of(written.c.id)).order_by(written.c.number).add_cte(told)
 
 
 def _oldest(*, skip_locked: bool) -> FromClause:
@@ -149,7 +154,7 @@ SCRIPTS: Final = Scripts(
     renew=_script(_renew()),
     look=_script(statements.look(_LEASES)),
     run_now=_script(statements.run_now(bindparam("run_id", type_=TEXT))),
-    claimed_by_call=_script(claiming.claimed_by_call()),
+    claimed_by_call=_script(claiming.claimed_by_call(_kept_of(runs.c.id))),
 )
 
 
