@@ -60,6 +60,7 @@ async def test_a_lone_run_takes_six_commits(store: SqlStore, statements: list[st
     assert statements.count("COMMIT") == 6
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # in trio the wake-up may come in the middle of a turn
 async def test_calls_of_one_turn_are_one_commit(store: SqlStore, statements: list[str]) -> None:
     """The end of a run, new runs and the claim of a successor are written in one transaction, in this order."""
     held = await start_one(store)
