@@ -258,7 +258,7 @@ async def test_reads_that_did_not_change_are_304() -> None:
     store = MemoryStore()
 
     async def viewer(_: object) -> Access:
-        return Access("Bob", ["view"])
+        return Access(None, ["view"])
 
     async with client(make_app(store)) as http, client(make_app(store, access=viewer)) as other:
         run = await started(http)
