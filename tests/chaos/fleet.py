@@ -36,10 +36,10 @@ OPEN_RUNS = select(func.count()).select_from(runs).where(runs.c.status.in_(["que
 class Worker:
     """One runner process. Only processes that were started here are ever signalled."""
 
-    def __init__(self, url: str, log: Path) -> None:
+    def __init__(self, url: str, log: Path, *before: str) -> None:
         with (log.parent / "stderr").open("a") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.chaos.worker", url, str(log)],
+                [*before, sys.executable, "-m", "tests.chaos.worker", url, str(log)],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 cwd=ROOT,
@@ -89,6 +89,11 @@ class Fleet:
         for worker in new:
             worker.wait_until_ready()
         self.workers += new
+
+    def hire(self, url: str, *before: str) -> None:
+        """Add a worker that reaches the database by another URL, started by another command."""
+        self.workers.append(Worker(url, self.log, *before))
+        self.workers[-1].wait_until_ready()
 
     def submit(self, count: int) -> list[str]:
         """Queue runs; every id given back was acknowledged."""
