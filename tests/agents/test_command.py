@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -183,8 +184,13 @@ async def test_each_line_of_stderr_is_a_log_line(folder: Path) -> None:
 async def test_a_log_line_is_bounded(folder: Path) -> None:
     """Of a line without an end no more is held than can be kept, and one byte to show that there was more."""
     lines = Lines()
-    source = "sys.stderr.write('x' * 3_000_000); sys.stderr.write('\\n' + 'y' * 10_000 + '\\nend\\n')"
-    await run(folder, script(folder, source), sink=lines)
+    source = "sys.stderr.write('x' * 30_000_000); sys.stderr.write('\\n' + 'y' * 10_000 + '\\nend\\n')"
+    tracemalloc.start()
+    try:
+        await run(folder, script(folder, source), sink=lines)
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000
+    finally:
+        tracemalloc.stop()
     size = programs.MAX_LINE_BYTES + 1
     assert lines.texts == ["x" * size, "y" * size, "end"]
 
