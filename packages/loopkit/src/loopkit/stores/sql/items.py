@@ -100,7 +100,7 @@ class Submission(Item):
 
 @attrs.define(eq=False)
 class Beating(Item):
-    """Leases to renew, or only to look at; the outcome is id, lease and "cancel requested" of those that hold."""
+    """Leases to renew, or only to look at; the outcome is a row of each that holds, "cancel requested" at its end."""
 
     leases: Sequence[Lease]
     rows: list[Any]

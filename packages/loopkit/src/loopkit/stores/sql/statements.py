@@ -196,7 +196,7 @@ def renew(lease: Items) -> Update:
 
 def look(lease: Items) -> Select[Any]:
     """Find the lease if it still holds, and whether a cancel is requested."""
-    return select(runs.c.id, runs.c.lease_id, runs.c.cancel_requested_at.isnot(None)).where(held(lease))
+    return select(*(lease[name] for name in LEASE), runs.c.cancel_requested_at.isnot(None)).where(held(lease))
 
 
 def _chosen(change: Items, name: str) -> ColumnElement[Any]:

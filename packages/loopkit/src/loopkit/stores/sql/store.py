@@ -278,14 +278,11 @@ class SqlStore:
         outcome = await self._keeping.ask(items.beating(leases, self._form, renews=renews))
         if isinstance(outcome, Exception):
             raise outcome if isinstance(outcome, LoopkitError) else StorageError(str(outcome)) from outcome
-        asked = {(run_id, lease_id): bool(cancel) for run_id, lease_id, cancel in outcome}
+        asked = {tuple(lease): bool(cancel) for *lease, cancel in outcome}
         return [
-            Beat(
-                run_id=lease.run_id,
-                held=(lease.run_id, lease.lease_id) in asked,
-                cancel_requested=asked.get((lease.run_id, lease.lease_id), False),
-            )
+            Beat(run_id=lease.run_id, held=key in asked, cancel_requested=asked.get(key, False))
             for lease in leases
+            for key in [tuple(items.lease_row(lease).values())]
         ]
 
     async def _read(self, function: Callable[..., T], *values: Any, within: Within | None = None, **named: Any) -> T:
