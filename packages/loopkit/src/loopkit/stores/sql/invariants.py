@@ -84,7 +84,7 @@ def _entry(element: Entry, compiler: SQLCompiler, **options: Any) -> str:
 @compiles(Entry, "postgresql")
 def _entry_postgresql(element: Entry, compiler: SQLCompiler, **options: Any) -> str:
     value, key = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"CASE WHEN json_typeof({value}) = 'object' THEN {value} ->> {key} END"
+    return f"({value} ->> {key})"
 
 
 def _word(value: str) -> ColumnElement[str]:
@@ -118,7 +118,6 @@ _journaled: Final = runs.c.event_seq > 0
 _own: Final = events.c.seq.isnot(None)
 _is_state: Final = and_(events.c.event_type == _word(EventType.STAGE_CHANGE), events.c.stage.is_(None))
 _told_status: Final = Entry(events.c.metadata, _word("status"))
-_told_reason: Final = Entry(events.c.metadata, _word("reason"))
 _told_holder: Final = Entry(events.c.metadata, _word("claimedBy"))
 _is_end: Final = and_(_is_state, _told_status.in_(_words(ENDED)))
 _is_judgement: Final = artifacts.c.artifact_type == _word(ArtifactType.EVALUATION)
@@ -136,16 +135,13 @@ def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
 
 def _journals() -> FromClause:
     """What was told of each run, in figures: by loopkit, but for the types that nobody knows."""
-    claim, end = and_(_own, _is_state, _told_holder.isnot(None)), and_(_own, _is_end)
     return (
         select(
             events.c.run_id,
             func.max(events.c.seq).label("last"),
-            _count(claim).label("claims"),
-            _count(end).label("ends"),
-            func.max(case((end, events.c.seq))).label("end"),
-            func.max(case((end, _told_status))).label("status"),
-            func.max(case((end, _told_reason))).label("reason"),
+            func.max(case((_own, events.c.id))).label("last_id"),
+            _count(and_(_own, _is_state, _told_holder.isnot(None))).label("claims"),
+            _count(and_(_own, _is_end)).label("ends"),
             _count(and_(_own, events.c.event_type == _word(EventType.SCORE_UPDATE))).label("scores"),
             _count(events.c.event_type.notin_(_words(EventType))).label("unknown"),
         )
@@ -271,6 +267,9 @@ _OF_A_ROW: Final = (
 
 _journal: Final = _journals()
 _works: Final = _kept()
+_last: Final = events.alias("last_told")
+_last_status: Final = case((_last.c.stage.is_(None), Entry(_last.c.metadata, _word("status"))))
+_last_reason: Final = Entry(_last.c.metadata, _word("reason"))
 _best_of: Final = (
     select(func.min(artifacts.c.attempt))
     .where(artifacts.c.run_id == runs.c.id, _is_judgement, artifacts.c.score == runs.c.final_score)
@@ -301,11 +300,15 @@ _OF_ITS_PARTS: Final = (
         *("it was claimed ", func.coalesce(_journal.c.claims, 0), " times, its token is ", runs.c.fencing_token),
     ),
     _rule("ended-once", _journal.c.ends > 1, "its journal has ", _journal.c.ends, " ends"),
-    _rule("ended-last", _journal.c.end < _journal.c.last, "its journal goes on after its end"),
+    _rule(
+        "ended-last",
+        and_(_journal.c.ends > 0, func.coalesce(_last_status, _word("")).notin_(_words(ENDED))),
+        "its journal goes on after its end",
+    ),
     _rule(
         "ended-stays",
-        and_(_journal.c.ends == 1, _journal.c.status != runs.c.status),
-        *("it ended ", _journal.c.status, " and is ", runs.c.status),
+        and_(_last_status.in_(_words(ENDED)), _last_status != runs.c.status),
+        *("it ended ", _last_status, " and is ", runs.c.status),
     ),
     _rule(
         "ended-told",
@@ -315,10 +318,10 @@ _OF_ITS_PARTS: Final = (
     _rule(
         "failed-for-a-reason",
         and_(
-            _journal.c.status == _word(RunStatus.FAILED),
-            func.coalesce(_journal.c.reason, _word("")).notin_(_words(FAILURES)),
+            _last_status == _word(RunStatus.FAILED),
+            func.coalesce(_last_reason, _word("")).notin_(_words(FAILURES)),
         ),
-        *("it failed for the reason ", _journal.c.reason),
+        *("it failed for the reason ", _last_reason),
     ),
     _rule(
         "scores-told",
@@ -362,8 +365,10 @@ _OF_ITS_PARTS: Final = (
         *("its best attempt is ", runs.c.best_attempt, ", that of its score is ", _best_of),
     ),
 )
-_beside: Final[FromClause] = runs.outerjoin(_journal, _journal.c.run_id == runs.c.id).outerjoin(
-    _works, _works.c.run_id == runs.c.id
+_beside: Final[FromClause] = (
+    runs.outerjoin(_journal, _journal.c.run_id == runs.c.id)
+    .outerjoin(_last, _last.c.id == _journal.c.last_id)
+    .outerjoin(_works, _works.c.run_id == runs.c.id)
 )
 
 # --- Events beside each other ----------------------------------------------------------------------------------------
