@@ -97,7 +97,9 @@ async def work(run_id: str, number: int, grouper: Grouper) -> None:
         made = (run_id, attempt, "output", name, standard.output(number), stamp())
         await grouper.put(WriteSet(("running", "evaluating", attempt, None, stamp(), None, run_id), events, made))
         judged = standard.evaluation(attempt)
-        events = [_event(run_id, "score_update", "evaluating", attempt, f"Evaluated - Score: {judged['score']}", judged)]
+        events = [
+            _event(run_id, "score_update", "evaluating", attempt, f"Evaluated - Score: {judged['score']}", judged)
+        ]
         kept = (run_id, attempt, "evaluation", f"attempt-{attempt}.eval.json", json.dumps(judged), stamp())
         if judged["score"] >= standard.THRESHOLD:
             events.append(_event(run_id, "stage_change", None, attempt, "Passed", {"status": "passed"}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
 
 from benchmarks.grouping import WriteSet, drain
@@ -63,16 +62,16 @@ def on_postgresql(dsn: str, concurrency: int) -> tuple[int, float]:
         with writer.pipeline():
             writer.execute("BEGIN")
             writer.execute(
-                "UPDATE workflow_runs r SET status = b.status, current_stage = b.stage, current_attempt = b.attempt,"
-                " final_score = b.score, heartbeat_at = b.seen, completed_at = b.ended FROM unnest(%s::text[], %s::text[],"
-                " %s::int[], %s::float8[], %s::timestamptz[], %s::timestamptz[], %s::text[])"
+                "UPDATE workflow_runs r SET status = b.status, current_stage = b.stage,"
+                " current_attempt = b.attempt, final_score = b.score, heartbeat_at = b.seen, completed_at = b.ended FROM unnest("
+                "%s::text[], %s::text[], %s::int[], %s::float8[], %s::timestamptz[], %s::timestamptz[], %s::text[])"
                 " AS b(status, stage, attempt, score, seen, ended, id) WHERE r.id = b.id",
                 [list(column) for column in zip(*(one.row for one in batch), strict=True)],
             )
             writer.execute(
                 "INSERT INTO workflow_events (run_id, event_type, stage, attempt, message, metadata, created_at)"
-                " SELECT a, b, c, d, e, f::json, g FROM unnest(%s::text[], %s::text[], %s::text[], %s::int[], %s::text[],"
-                " %s::text[], %s::timestamptz[]) AS t(a, b, c, d, e, f, g)",
+                " SELECT a, b, c, d, e, f::json, g FROM unnest(%s::text[], %s::text[], %s::text[], %s::int[],"
+                " %s::text[], %s::text[], %s::timestamptz[]) AS t(a, b, c, d, e, f, g)",
                 [list(column) for column in zip(*(event for one in batch for event in one.events), strict=True)],
             )
             writer.execute(
@@ -95,10 +94,10 @@ def on_postgresql(dsn: str, concurrency: int) -> tuple[int, float]:
     return asyncio.run(drain(write, claim, concurrency))
 
 
-def main(url: str, concurrency: int) -> None:
-    """Work what is queued, and print the figures as JSON."""
+def drain_queued(url: str, concurrency: int) -> dict[str, float]:
+    """Work what is queued; give the loops and the seconds they took."""
     if url.startswith("sqlite:///"):
         done, seconds = on_sqlite(url.removeprefix("sqlite:///"), concurrency)
     else:
         done, seconds = on_postgresql(url, concurrency)
-    print(json.dumps({"loops": done, "seconds": seconds}))
+    return {"loops": done, "seconds": seconds}

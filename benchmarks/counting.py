@@ -1,0 +1,68 @@
+"""What loopkit sends to a database: every statement, as the drivers saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import Engine, event
+
+import loopkit
+from benchmarks import loops, standard
+from loopkit.stores import open_store
+
+Statement = tuple[str, Any]
+"""Its text and its parameters; on SQLite they stand in the text."""
+
+
+@contextmanager
+def statements() -> Iterator[list[Statement]]:
+    """Give a list that grows by every statement sent over connections which are opened in the block."""
+    sent: list[Statement] = []
+
+    class Cursor(psycopg.Cursor[Any]):
+        def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+            sent.append((str(query), params))
+            return super().execute(query, params, **options)
+
+    def listen(connection: Any, _: Any) -> None:
+        if isinstance(connection, psycopg.Connection):
+            connection.cursor_factory = Cursor
+        else:
+            connection.set_trace_callback(lambda text: sent.append((text, None)))
+
+    event.listen(Engine, "connect", listen)
+    try:
+        yield sent
+    finally:
+        event.remove(Engine, "connect", listen)
+
+
+def commits(sent: list[Statement]) -> int:
+    return sum(text.strip().upper().startswith("COMMIT") for text, _ in sent)
+
+
+async def per_loop(url: str) -> dict[str, float]:
+    """Give commits and statements per loop of a lone run, its enqueue included, and the loop's own statements.
+
+    What a runner sends once (its announcement, the claim that finds nothing) is left out: the figures are the
+    difference between three loops and one.
+    """
+    with statements() as sent:
+        async with open_store(url) as store:
+            await _loops(store, 1)  # connections are opened and statements prepared
+            sent.clear()
+            await _loops(store, 1)
+            one = list(sent)
+            sent.clear()
+            await _loops(store, 3)
+            three = list(sent)
+    return {"commits": (commits(three) - commits(one)) / 2, "statements": (len(three) - len(one)) / 2}
+
+
+async def _loops(store: Any, number: int) -> None:
+    for _ in range(number):
+        await loopkit.submit(store, loops.AGENT, [standard.INPUTS])
+    await loopkit.Runner(store, [loops.AGENT], concurrency=1).drain()

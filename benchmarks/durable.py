@@ -1,0 +1,70 @@
+"""Bare durable commits: one row changed, on the disk when the call returns."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def commits(url: str) -> Iterator[Callable[[], None]]:
+    """Give a function that changes a row of a database and commits it, by its own connection and table."""
+    with (
+        _on_sqlite(Path(f"{url.removeprefix('sqlite:///')}-bare"))
+        if url.startswith("sqlite")
+        else _on_postgresql(url) as commit
+    ):
+        yield commit
+
+
+@contextmanager
+def _on_sqlite(path: Path) -> Iterator[Callable[[], None]]:
+    """A file of its own beside the database, since the write lock of a file is one."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("CREATE TABLE IF NOT EXISTS bare (id INTEGER PRIMARY KEY, value INTEGER)")
+    connection.execute("INSERT OR IGNORE INTO bare VALUES (1, 0)")
+    yield lambda: connection.execute("UPDATE bare SET value = value + 1 WHERE id = 1") and None
+    connection.close()
+
+
+@contextmanager
+def _on_postgresql(url: str) -> Iterator[Callable[[], None]]:
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        with suppress(psycopg.errors.DuplicateTable, psycopg.errors.UniqueViolation):
+            connection.execute("CREATE TABLE bare (id int PRIMARY KEY, value int)")
+            connection.execute("INSERT INTO bare VALUES (1, 0)")
+        connection.prepare_threshold = 0
+        yield lambda: connection.execute("UPDATE bare SET value = value + 1 WHERE id = 1") and None
+
+
+def rate(url: str, seconds: float = 0.5) -> float:
+    """Give how many bare durable commits a second one connection makes at this moment."""
+    with commits(url) as commit:
+        commit()
+        began, made = time.perf_counter(), 0
+        while time.perf_counter() - began < seconds:
+            commit()
+            made += 1
+        return made / (time.perf_counter() - began)
+
+
+def syncs(seconds: float = 0.5) -> float:
+    """Give how many times a second this disk takes 8 kB for good."""
+    with tempfile.TemporaryFile() as file:
+        number, block = file.fileno(), os.urandom(8192)
+        os.write(number, block * 8)
+        began, made = time.perf_counter(), 0
+        while time.perf_counter() - began < seconds:
+            os.pwrite(number, block, 8192 * (made % 8))
+            os.fdatasync(number)
+            made += 1
+        return made / (time.perf_counter() - began)

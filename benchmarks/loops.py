@@ -1,0 +1,188 @@
+"""loopkit as its users have it: the public Runner with heartbeats, the watch for cancel requests and validation on."""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+import loopkit
+from benchmarks import standard
+from loopkit.stores import open_store
+
+BATCH = 500
+SCHEMA = {
+    "type": "object",
+    "properties": {"topic": {"type": "string", "maxLength": 5000}},
+    "required": ["topic"],
+    "additionalProperties": False,
+}
+
+
+async def _write(context: loopkit.StageContext) -> str:
+    return standard.output(hash(context.run_id) + context.attempt)
+
+
+async def _judge(context: loopkit.StageContext) -> dict[str, Any]:
+    return standard.evaluation(context.attempt)
+
+
+def _write_sync(context: loopkit.StageContext) -> str:
+    return standard.output(hash(context.run_id) + context.attempt)
+
+
+def _judge_sync(context: loopkit.StageContext) -> dict[str, Any]:
+    return standard.evaluation(context.attempt)
+
+
+AGENT = loopkit.Agent(
+    name=standard.NAME,
+    produce=_write,
+    evaluate=_judge,
+    revise=_write,
+    pass_threshold=standard.THRESHOLD,
+    inputs=SCHEMA,
+)
+SYNC_AGENT = loopkit.Agent(
+    name=standard.NAME,
+    produce=_write_sync,
+    evaluate=_judge_sync,
+    revise=_write_sync,
+    pass_threshold=standard.THRESHOLD,
+    inputs=SCHEMA,
+)
+
+
+async def queue(url: str, loops: int) -> None:
+    """Queue loops, as many in a call as one transaction should hold."""
+    async with open_store(url) as store:
+        for first in range(0, loops, BATCH):
+            await loopkit.submit(store, AGENT, [standard.INPUTS] * min(BATCH, loops - first))
+
+
+async def drain(url: str, concurrency: int, *, sync: bool = False) -> dict[str, float]:
+    """Work what is queued with one runner; give the loops, the seconds and the seconds of CPU they took."""
+    async with open_store(url) as store:
+        runner = loopkit.Runner(store, [SYNC_AGENT if sync else AGENT], concurrency=concurrency)
+        began, cpu = time.perf_counter(), time.process_time()
+        await runner.drain()
+        took, worked = time.perf_counter() - began, time.process_time() - cpu
+    assert runner.status.passed == runner.status.claimed
+    return {"loops": runner.status.passed, "seconds": took, "cpu": worked}
+
+
+async def drain_at(url: str, concurrency: int, start: float) -> dict[str, float]:
+    """Work what is queued, from a moment of the machine's clock on; give when that was over."""
+    async with open_store(url) as store:
+        runner = loopkit.Runner(store, [AGENT], concurrency=concurrency)
+        await anyio.sleep(max(0.0, start - time.monotonic()))
+        await runner.drain()
+        return {"loops": runner.status.passed, "ended": time.monotonic()}
+
+
+async def latency(url: str, loops: int) -> dict[str, list[float]]:
+    """Work loops one at a time; give the seconds from a stage's end to the next one's start, and of bare commits."""
+    from benchmarks import durable
+
+    gaps: list[float] = []
+    bare: list[float] = []
+    left = 0.0
+
+    async def write(context: loopkit.StageContext) -> str:
+        nonlocal left
+        if context.attempt > 1:
+            gaps.append(time.perf_counter() - left)
+        left = time.perf_counter()
+        return standard.output(context.attempt)
+
+    async def judge(context: loopkit.StageContext) -> dict[str, Any]:
+        nonlocal left
+        gaps.append(time.perf_counter() - left)
+        left = time.perf_counter()
+        return standard.evaluation(context.attempt)
+
+    agent = loopkit.Agent(
+        name=standard.NAME, produce=write, evaluate=judge, revise=write, pass_threshold=standard.THRESHOLD
+    )
+    stopping = loopkit.Stopping()
+    async with open_store(url) as store, anyio.create_task_group() as tasks:
+        with durable.commits(url) as commit:
+            tasks.start_soon(loopkit.Runner(store, [agent], concurrency=1, stopping=stopping).serve)
+            for _ in range(loops):
+                (run,) = await loopkit.submit(store, agent, [standard.INPUTS])
+                await loopkit.wait(store, run.id)
+                bare += [_timed(commit) for _ in range(3)]
+        stopping.ask()
+    return {"gaps": gaps, "bare": bare}
+
+
+def _timed(function: Any) -> float:
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+async def enqueue(url: str, singles: int, batches: int, size: int) -> dict[str, float]:
+    """Queue runs one by one and in batches; give the runs per second of both, and bare commits per second."""
+    from benchmarks import durable
+
+    async with open_store(url) as store:
+        with durable.commits(url) as commit:
+            one = bare = 0.0
+            for _ in range(singles):
+                began = time.perf_counter()
+                await loopkit.submit(store, AGENT, [standard.INPUTS])
+                one += time.perf_counter() - began
+                bare += _timed(commit)
+        began = time.perf_counter()
+        for _ in range(batches):
+            await loopkit.submit(store, AGENT, [standard.INPUTS] * size)
+        many = time.perf_counter() - began
+    return {"single": singles / one, "bare": singles / bare, "batch": batches * size / many}
+
+
+async def claim(url: str, start: float) -> dict[str, float]:
+    """Claim one run at a time until none is left; give how many and when."""
+    from loopkit.runner import claimant
+
+    claimed = 0
+    async with open_store(url) as store:
+        await anyio.sleep(max(0.0, start - time.monotonic()))
+        while await store.claim(claimant(), {AGENT.name: AGENT.definition}, limit=1):
+            claimed += 1
+        return {"claimed": claimed, "ended": time.monotonic()}
+
+
+async def memory(url: str, held: int) -> dict[str, float]:
+    """Hold that many runs in their first stage; give the megabytes of the process before and with them."""
+    begun = 0
+    stopping = loopkit.Stopping()
+
+    async def produce(context: loopkit.StageContext) -> str:
+        nonlocal begun
+        begun += 1
+        if begun == held:
+            everyone.set()
+        await anyio.sleep_forever()
+        return ""
+
+    agent = loopkit.Agent(name=standard.NAME, produce=produce, evaluate=_judge)
+    async with open_store(url) as store:
+        everyone = anyio.Event()
+        before = _resident()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(loopkit.Runner(store, [agent], concurrency=held, stopping=stopping).serve)
+            await everyone.wait()
+            with_them = _resident()
+            stopping.end()
+    return {"before": before, "held": with_them, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def _resident() -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

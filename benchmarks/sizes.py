@@ -1,0 +1,78 @@
+"""What the number of runs in the database changes: lists, tails, claims, and the throughput of a runner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks import calling
+from benchmarks.figures import Row, Spread, ratios
+from benchmarks.places import Place
+from benchmarks.settings import Settings, say
+
+
+def lists(settings: Settings) -> Iterator[Row]:
+    """Looks at databases of growing size, each against the smallest, and the plans at the largest."""
+    largest = settings.ended_runs
+    sizes = [size for size in (1_000, 10_000, 100_000, 1_000_000) if size < largest] + [largest]
+    for place in settings.places:
+        urls = {}
+        for size in sizes:
+            say(f"lists on {place.name}: filling {size:,} runs")
+            urls[size] = _filled(place, size)
+        yield from _looks(place, settings, urls)
+        say(f"lists on {place.name}: plans at {largest:,} runs")
+        plans = calling.call("looking.plans", url=urls[largest])
+        settings.skipped.extend(f"{place.name} at {largest:,} runs scans {scan}" for scan in plans["scans"])
+        what = f"statements that scan a table at {largest:,} runs, of {plans['statements']}"
+        yield Row("lists", place.name, what, Spread.of([len(plans["scans"])]), "", at_most=0)
+        for url in urls.values():
+            place.drop(url)
+
+
+def _filled(place: Place, size: int) -> str:
+    url = place.fresh()
+    calling.call("filling.fill", url=url, runs=size)
+    place.settle(url)
+    return url
+
+
+def _looks(place: Place, settings: Settings, urls: dict[int, str]) -> Iterator[Row]:
+    found: dict[int, list[dict[str, float]]] = {size: [] for size in urls}
+    for repetition in range(settings.repetitions):
+        for size, url in urls.items():
+            say(f"lists on {place.name}, {repetition + 1} of {settings.repetitions}: {size:,} runs")
+            found[size].append(calling.call("looking.look", url=url, times=settings.sized(40, 3)))
+    smallest, largest = min(urls), max(urls)
+    for name in found[smallest][0]:
+        first = [one[name] for one in found[smallest]]
+        for size in urls:
+            values = [one[name] for one in found[size]]
+            budget = 1.5 if size == largest and size > smallest and name != "list by end" else None
+            ratio = None if size == smallest else ratios(values, first)
+            against = "" if ratio is None else f"{smallest:,} runs"
+            milliseconds = Spread.of([1000 * value for value in values])
+            what = f"{name} at {size:,} runs"
+            yield Row("lists", place.name, what, milliseconds, "ms", against, ratio, at_most=budget)
+
+
+def ended(settings: Settings) -> Iterator[Row]:
+    """A runner of 128 slots with many ended runs in its database, against an empty one."""
+    slots, loops = settings.sized(128, 8), settings.loops(128)
+    for place in settings.places:
+        say(f"ended on {place.name}: filling {settings.ended_runs:,} runs")
+        full = _filled(place, settings.ended_runs)
+        with_many: list[float] = []
+        with_none: list[float] = []
+        for repetition in range(settings.repetitions):
+            say(f"ended on {place.name}, {repetition + 1} of {settings.repetitions}")
+            empty = place.fresh()
+            for url, rates in ((empty, with_none), (full, with_many)):
+                calling.call("loops.queue", url=url, loops=loops)
+                found = calling.call("loops.drain", url=url, concurrency=slots)
+                rates.append(found["loops"] / found["seconds"])
+            place.drop(empty)
+        place.drop(full)
+        yield Row("ended", place.name, "no ended runs", Spread.of(with_none), "loops/s")
+        what, against = f"{settings.ended_runs:,} ended runs", "no ended runs"
+        ratio = ratios(with_many, with_none)
+        yield Row("ended", place.name, what, Spread.of(with_many), "loops/s", against, ratio, at_least=0.9)
