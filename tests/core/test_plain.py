@@ -108,3 +108,17 @@ def test_json_is_written_without_blanks_and_as_it_is() -> None:
     assert plain.dumps({"b": [1, 1.0, None, True], "a": "ü\u2028"}) == '{"b":[1,1.0,null,true],"a":"ü\u2028"}'
     with pytest.raises(ValueError, match="not JSON compliant"):
         plain.dumps(math.nan)
+
+
+@given(json_values())
+def test_a_copy_is_equal_and_shares_nothing(value: Any) -> None:
+    """What is done to a copy is not done to the original."""
+    copied = plain.copy(value)
+    assert copied == value
+    text = plain.dumps(value)
+    if isinstance(copied, dict):
+        copied["new"] = 1
+        for part in copied.values():
+            if isinstance(part, list):
+                part.append(1)
+    assert plain.dumps(value) == text

@@ -140,7 +140,17 @@ class Agent:
         faults = plain.faults(inputs, max_bytes=plain.MAX_INPUTS_BYTES)
         if faults:
             raise InvalidInputs(faults)
-        filled = self._schema.filled(plain.loads(plain.dumps(inputs)))
+        return self.fitted_inputs(inputs)
+
+    def fitted_inputs(self, inputs: Any) -> dict[str, Any]:
+        """Do the same for inputs that come from a store, and so are plain JSON.
+
+        Raises:
+            InvalidInputs: they are no object, or do not fit the schema.
+        """
+        if not isinstance(inputs, Mapping):
+            raise InvalidInputs([Fault("", f"must be an object, not {kind_of(inputs)}")])
+        filled = self._schema.filled(plain.copy(inputs))
         faults = self._schema.faults(filled)
         if faults:
             raise InvalidInputs(faults)

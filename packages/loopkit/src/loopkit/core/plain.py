@@ -17,6 +17,7 @@ MAX_INPUTS_BYTES: Final = 1 << 20
 MAX_OUTPUT_BYTES: Final = 16 << 20
 
 _MAX_INTEGER_BITS: Final = 1024
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
 # Only mappings of another kind than dict are unknown to the library.
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=dict)
@@ -24,7 +25,7 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separato
 
 def _made_once() -> Callable[[Any], str]:
     """Give what encodes; the library would make its C encoder anew for each value, which is most of a small one."""
-    make = json.encoder.c_make_encoder
+    make = json.encoder.c_make_encoder  # type: ignore[attr-defined]
     if make is None:
         return _ENCODER.encode
     encode = make(None, dict, json.encoder.encode_basestring, None, ":", ",", False, False, False)
@@ -45,6 +46,17 @@ def loads(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
+
+
+def copy(value: Any) -> Any:
+    """Give a copy of a plain value that shares no mapping or list with it."""
+    if type(value) is dict:
+        return {key: part if type(part) in _SCALARS else copy(part) for key, part in value.items()}
+    if isinstance(value, Mapping):
+        return {key: copy(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [copy(part) for part in value]
+    return value
 
 
 def text_fault(text: str) -> str | None:

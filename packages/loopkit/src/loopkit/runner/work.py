@@ -243,15 +243,15 @@ class Work:
 
     # --- What a stage gets ---------------------------------------------------------------------------------------
 
-    def _checked_inputs(self) -> str | None:
-        """Give the inputs as JSON text with the schema's defaults filled in; None when they do not fit."""
+    def _checked_inputs(self) -> Mapping[str, Any] | None:
+        """Give the inputs with the schema's defaults filled in; None when they do not fit."""
         try:
-            return plain.dumps(self._agent.checked_inputs(self.run.inputs))
+            return self._agent.fitted_inputs(self.run.inputs)
         except InvalidInputs as error:
             self._invalid = error
             return None
 
-    def _context(self, inputs: str | None, output: Any, evaluation: Evaluation | None) -> StageContext:
+    def _context(self, inputs: Mapping[str, Any] | None, output: Any, evaluation: Evaluation | None) -> StageContext:
         assert inputs is not None
         run, stage = self.run, self.run.current_stage
         assert stage is not None
@@ -259,7 +259,7 @@ class Work:
             run_id=run.id,
             agent_name=run.agent_name,
             cycle_id=run.cycle_id,
-            inputs=plain.loads(inputs),
+            inputs=plain.copy(inputs),
             stage=stage,
             attempt=run.current_attempt,
             output=output,
