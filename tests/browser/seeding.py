@@ -209,8 +209,7 @@ JUDGED_PRICES = [
     ),
     (
         0.65,
-        "Give the yearly price of Northbeam Pro, with a dated source from the vendor. Northbeam's free tier is 100 GB, "
-        "not 50. Cut the text to 700 words.",
+        "Give the yearly price of Northbeam Pro, with a dated source from the vendor. Cut the text to 700 words.",
         {
             "evidence": {
                 "score": 0.62,

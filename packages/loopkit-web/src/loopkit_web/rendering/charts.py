@@ -15,6 +15,7 @@ from loopkit.core.run import Run, RunStatus
 __all__ = ["Arc", "Plot", "Spark", "arcs", "plot", "position", "spark"]
 
 _STEP: Final = 26
+_WIDEST: Final = 134
 _MARK_Y: Final = 12.0
 _FOOT_Y: Final = 29.0
 _DEPTH: Final = 0.4
@@ -53,9 +54,10 @@ def spark(run: Run, scores: Mapping[int, float]) -> Spark:
     used = run.current_attempt if run.status is not RunStatus.QUEUED else max(scores, default=0)
     last = min(run.max_attempts, max(_MAX_DOTS, used))
     first = max(1, last - _MAX_DOTS + 1)
+    step = min(_STEP, _WIDEST // (last - first + 1))
     dots = []
     for attempt in range(first, last + 1):
-        x = 10.0 + (attempt - first) * _STEP
+        x = 10.0 + (attempt - first) * step
         if attempt in scores:
             y = _row_y(scores[attempt], run.pass_threshold)
             kind = _scored_kind(run, attempt, max(scores))
@@ -67,7 +69,12 @@ def spark(run: Run, scores: Mapping[int, float]) -> Spark:
     told = ", ".join(f"{scores[attempt]:.2f}" for attempt in sorted(scores))
     words = f"Scores {told}; pass mark {run.pass_threshold:.2f}" if told else "No score yet"
     passed = run.status is RunStatus.PASSED
-    return Spark(width=len(dots) * _STEP - 4, dots=tuple(dots), passed=passed, words=words)
+    return Spark(
+        width=len(dots) * step - 4 if step == _STEP else (len(dots) - 1) * step + 20,
+        dots=tuple(dots),
+        passed=passed,
+        words=words,
+    )
 
 
 def _row_y(score: float, mark: float) -> float:

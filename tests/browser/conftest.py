@@ -1,0 +1,156 @@
+"""A browser, pages that watch for what must never happen in them, and a dashboard full of runs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from loopkit_web import allow_all, create_app
+from tests.browser.seeding import World, agents, fill
+from tests.browser.serving import InThread
+from tests.tools import require_tool
+
+playwright = pytest.importorskip("playwright.sync_api", reason="missing tool playwright (pip install playwright)")
+
+ROOT = Path(__file__).parent.parent.parent
+SHOTS = ROOT / ".out" / "screenshots"
+AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
+FLAGS = [
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+]
+WATCH = """
+window.__reports = [];
+addEventListener('securitypolicyviolation',
+    (event) => __reports.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Chromium of the system, without a window.
+
+    Its driver has an event loop running in this thread, in which no asynchronous test could run: so one a module.
+    """
+    path = require_tool("chromium", "the pages in a real browser")
+    flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(path), args=flags)
+        yield browser
+        browser.close()
+
+
+class Watched:
+    """What happened in the pages of one test that should not have."""
+
+    def __init__(self, allowed: tuple[str, ...]) -> None:
+        self.allowed = allowed
+        self.faults: list[str] = []
+        self.requests: list[str] = []
+
+    def attach(self, page: Any) -> None:
+        page.on("pageerror", lambda error: self.faults.append(f"script error: {error}"))
+        page.on("dialog", self._dialog)
+        page.on("console", self._console)
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    def _dialog(self, dialog: Any) -> None:
+        self.faults.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _console(self, message: Any) -> None:
+        if message.type in ("error", "warning") and not any(text in message.text for text in self.allowed):
+            self.faults.append(f"console: {message.text}")
+
+    def off_origin(self, url: str) -> list[str]:
+        return [one for one in self.requests if not one.startswith((url, "data:", "about:"))]
+
+
+Opener = Callable[..., Any]
+
+
+@pytest.fixture
+def served() -> Iterator[Callable[[Any], str]]:
+    """Serves apps, each on a port of its own, for as long as the test's pages are open."""
+    with ExitStack() as servers:
+        yield lambda app: servers.enter_context(InThread(app))
+
+
+@pytest.fixture
+def opened(chromium: Any, served: object) -> Iterator[Opener]:
+    """Opens pages, each in a browser context of its own. In the end: no script error, no dialog, no policy report.
+
+    A test says with ``allowed`` which lines of the console it provokes itself, e.g. a refused form's 422.
+    """
+    with ExitStack() as contexts:
+        seen: list[tuple[Any, Watched]] = []
+
+        def open_page(*, allowed: tuple[str, ...] = (), **options: Any) -> Any:
+            context = chromium.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+            contexts.callback(context.close)
+            context.set_default_timeout(15_000)
+            context.add_init_script(WATCH)
+            page = context.new_page()
+            watched = Watched(allowed)
+            watched.attach(page)
+            context.on("page", watched.attach)
+            page.watched = watched
+            seen.append((page, watched))
+            return page
+
+        yield open_page
+        for page, watched in seen:
+            if page.context.browser and not page.is_closed() and options_allow_scripts(page):
+                watched.faults += [f"policy: {report}" for report in page.evaluate("window.__reports || []")]
+            assert watched.faults == []
+
+
+def options_allow_scripts(page: Any) -> bool:
+    """Whether scripts run in this page; where they do not there is nothing to ask."""
+    return not getattr(page, "without_scripts", False)
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[tuple[str, dict[str, str], World]]:
+    """A served dashboard with runs in every state: its address, the ids of the telling runs, and the store."""
+    made = World()
+    with start_blocking_portal() as portal:
+        ids = portal.call(fill, made)
+    with InThread(create_app(made.store, agents(), access=allow_all)) as url:
+        yield url, ids, made
+
+
+def axe(page: Any) -> list[str]:
+    """Give what axe finds wrong with a page, for WCAG 2.2 A and AA and its best practices."""
+    # the policy of the page forbids added scripts, not those of the debugger
+    page.evaluate(AXE + "; undefined")
+    found = page.evaluate(
+        "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
+        ".then((result) => result.violations)"
+    )
+    return [
+        f"{one['id']}: {one['help']}: {json.dumps([node['html'][:160] for node in one['nodes'][:4]])}" for one in found
+    ]
+
+
+def shoot(page: Any, name: str) -> None:
+    """Keep a picture of a whole page."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=str(SHOTS / f"{name}.png"), full_page=True)

@@ -1,0 +1,137 @@
+"""The start form: nested values, lists, choices and bounds, refused at the right field and taken the second time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from loopkit import MemoryStore
+from loopkit.testing.blocking import Blocking
+from loopkit_web import allow_all, create_app
+from tests.browser.conftest import Opener, axe, shoot
+from tests.browser.seeding import agents
+
+THESIS = "Mid-market logistics buyers that outgrew spreadsheets"
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
+def test_a_nested_form_is_refused_and_then_taken(scripts: bool, opened: Opener, served: Callable[[Any], str]) -> None:
+    """All faults are told at once, each at its field, with everything typed still there; corrected, it starts."""
+    store = MemoryStore()
+    url = served(create_app(store, agents(), access=allow_all))
+    page = opened(java_script_enabled=scripts, allowed=("422 (Unprocessable",))
+    page.without_scripts = not scripts
+    page.goto(url + "/agents")
+    page.get_by_role("link", name="Start").first.click()
+    form = page.locator("dialog" if scripts else "main")
+    expect(form.get_by_label("Companies", exact=True)).to_have_value("12")
+    form.get_by_label("Thesis", exact=True).fill("too short")
+    form.get_by_label("Region", exact=True).select_option("Nordics")
+    form.get_by_label("Companies", exact=True).fill("250")
+    form.get_by_label("Exclude 1", exact=True).fill("Ferrum")
+    form.get_by_role("button", name="Add another").click()
+    form.get_by_label("Exclude 2", exact=True).fill("x" * 81)
+    form.get_by_label("At most", exact=True).fill("many")
+    form.get_by_label("Leave out existing customers").uncheck()
+    form.get_by_role("button", name="Start run").last.click()
+
+    expect(form.get_by_role("alert")).to_contain_text("5 fields need another look. Nothing was started.")
+    faults = {
+        "Thesis": "Is too short",
+        "Companies": "Is greater than the maximum of 100",
+        "Exclude 2": "Is too long",
+        "At least": "Is required",
+        "At most": "Is not of type 'integer'",
+    }
+    for label, words in faults.items():
+        field = form.get_by_label(label, exact=True)
+        expect(field).to_have_attribute("aria-invalid", "true")
+        described = str(field.get_attribute("aria-describedby")).split()[0]
+        expect(page.locator(f"[id='{described}']")).to_have_text(words)
+    expect(form.get_by_label("Thesis", exact=True)).to_have_value("too short")
+    expect(form.get_by_label("Region", exact=True)).to_have_value("Nordics")
+    expect(form.get_by_label("Companies", exact=True)).to_have_value("250")
+    expect(form.get_by_label("Exclude 1", exact=True)).to_have_value("Ferrum")
+    expect(form.get_by_label("At most", exact=True)).to_have_value("many")
+    expect(form.get_by_label("Leave out existing customers")).not_to_be_checked()
+    if scripts:
+        expect(page.locator("#faults")).to_be_focused()
+        assert axe(page) == []
+        shoot(page, "start-refused")
+        form.get_by_role("link", name="Companies").click()
+
+    form.get_by_label("Thesis", exact=True).fill(THESIS)
+    form.get_by_label("Companies", exact=True).fill("25")
+    form.get_by_role("button", name="Remove Exclude 2").click()
+    expect(form.get_by_label("Exclude 2", exact=True)).to_have_count(0)
+    form.get_by_label("At least", exact=True).fill("180")
+    form.get_by_label("At most", exact=True).fill("900")
+    form.get_by_role("button", name="Start run").last.click()
+    expect(page.locator("h1 .badge")).to_have_text("Queued")
+    with Blocking(store) as plain:
+        run = plain.get_run(page.url.rsplit("/", 1)[1])
+    assert run.inputs == {
+        "thesis": THESIS,
+        "region": "Nordics",
+        "companies": 25,
+        "leave_out": False,
+        "exclude": ["Ferrum"],
+        "staff": {"least": 180, "most": 900},
+    }
+
+    page.get_by_role("link", name="Edit and rerun").click()
+    again = page.locator("dialog" if scripts else "main")
+    expect(again.get_by_label("Thesis", exact=True)).to_have_value(THESIS)
+    expect(again.get_by_label("At most", exact=True)).to_have_value("900")
+    expect(again.get_by_label("Leave out existing customers")).not_to_be_checked()
+
+
+def test_a_double_click_starts_one_run(opened: Opener, served: Callable[[Any], str]) -> None:
+    """However often the button is pressed, and the form sent, there is one run."""
+    store = MemoryStore()
+    url = served(create_app(store, agents(), access=allow_all))
+    page = opened()
+    page.goto(url + "/agents/start?agent=outreach_writer")
+    page.get_by_role("button", name="Start run").last.dblclick()
+    expect(page.locator("h1 .badge")).to_have_text("Queued")
+    page.go_back()
+    page.get_by_role("button", name="Start run").last.click()
+    expect(page.locator("h1 .badge")).to_have_text("Queued")
+    assert page.watched.off_origin(url) == []
+    keys = {one for one in page.watched.requests if "/agents/run_" in one}
+    page.goto(url + "/agents")
+    assert page.locator("tr.run").count() <= 2, keys
+
+
+def test_a_file_is_dropped_into_a_text(opened: Opener, world: tuple[str, dict[str, str], Any]) -> None:
+    """A text file that is dropped on a long text becomes that text."""
+    url, _, _ = world
+    page = opened()
+    page.goto(url + "/agents/start?agent=target_builder")
+    page.evaluate(
+        """() => {
+            const data = new DataTransfer();
+            data.items.add(new File(['from a file'], 'notes.txt', {type: 'text/plain'}));
+            const area = document.querySelector('textarea');
+            area.dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true}));
+        }"""
+    )
+    expect(page.get_by_label("Thesis", exact=True)).to_have_value("from a file")
+
+
+def test_a_server_that_is_away_loses_nothing(opened: Opener, world: tuple[str, dict[str, str], Any]) -> None:
+    """When the form cannot be sent it stays as it was typed, and says so."""
+    url, _, _ = world
+    page = opened(allowed=("ERR_FAILED", "Failed to load"))
+    page.goto(url + "/agents")
+    page.get_by_role("link", name="Start Workflow").click()
+    form = page.get_by_role("dialog")
+    form.get_by_label("Thesis", exact=True).fill(THESIS)
+    page.route("**/agents/start", lambda route: route.abort())
+    form.get_by_role("button", name="Start run").last.click()
+    expect(form.get_by_text("The server cannot be reached. Nothing was started")).to_be_visible()
+    expect(form.get_by_label("Thesis", exact=True)).to_have_value(THESIS)
+    expect(form.get_by_role("button", name="Start run").last).not_to_have_attribute("aria-busy", "true")
