@@ -95,6 +95,7 @@ async def test_a_lost_connection_is_replaced(postgres_url: str) -> None:
             while not listening:
                 await woken.wait_for_work(0.5)
                 listening = admin.execute("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'LISTEN%'").fetchone()
+            await come_to_rest(woken)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(woken.wait_for_work, LONG)
                 await anyio.wait_all_tasks_blocked()

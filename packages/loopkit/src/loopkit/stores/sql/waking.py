@@ -177,6 +177,7 @@ class Listening:
         self._database = database
         self._lock = threading.Lock()
         self._connection: Any = None
+        self._is_new = False
         self._closed = False
         self._pause = 1.0
         self._next_try = 0.0
@@ -187,6 +188,9 @@ class Listening:
             if connection is None:
                 await anyio.sleep(max(self._next_try - time.monotonic(), 0.05))
                 continue
+            if self._is_new:
+                self._is_new = False
+                return  # what was told before it listened, and while it was probed, is lost
             try:
                 await anyio.wait_readable(connection.fileno())
                 told = self._heard(connection)
@@ -220,6 +224,7 @@ class Listening:
             with suppress(*self._trouble):
                 self._connection = self._probed()
             if self._connection is not None:
+                self._is_new = True
                 self._pause = 1.0
 
     def _probed(self) -> Any:
