@@ -8,11 +8,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+
+UPDATE = "UPDATE bare SET value = value + 1 WHERE id = 1"
 
 
 @contextmanager
-def commits(url: str) -> Iterator[Callable[[], None]]:
+def commits(url: str) -> Iterator[Callable[[], object]]:
     """Give a function that changes a row of a database and commits it, by its own connection and table."""
     with (
         _on_sqlite(Path(f"{url.removeprefix('sqlite:///')}-bare"))
@@ -23,19 +26,19 @@ def commits(url: str) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _on_sqlite(path: Path) -> Iterator[Callable[[], None]]:
+def _on_sqlite(path: Path) -> Iterator[Callable[[], object]]:
     """A file of its own beside the database, since the write lock of a file is one."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("CREATE TABLE IF NOT EXISTS bare (id INTEGER PRIMARY KEY, value INTEGER)")
     connection.execute("INSERT OR IGNORE INTO bare VALUES (1, 0)")
-    yield lambda: connection.execute("UPDATE bare SET value = value + 1 WHERE id = 1") and None
+    yield partial(connection.execute, UPDATE)
     connection.close()
 
 
 @contextmanager
-def _on_postgresql(url: str) -> Iterator[Callable[[], None]]:
+def _on_postgresql(url: str) -> Iterator[Callable[[], object]]:
     import psycopg
 
     with psycopg.connect(url, autocommit=True) as connection:
@@ -43,7 +46,7 @@ def _on_postgresql(url: str) -> Iterator[Callable[[], None]]:
             connection.execute("CREATE TABLE bare (id int PRIMARY KEY, value int)")
             connection.execute("INSERT INTO bare VALUES (1, 0)")
         connection.prepare_threshold = 0
-        yield lambda: connection.execute("UPDATE bare SET value = value + 1 WHERE id = 1") and None
+        yield partial(connection.execute, UPDATE)
 
 
 def rate(url: str, seconds: float = 0.5) -> float:

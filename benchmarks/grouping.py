@@ -25,6 +25,7 @@ class WriteSet:
     __slots__ = ("artifact", "events", "future", "row")
 
     def __init__(self, row: Row, events: list[Row], artifact: Row | None) -> None:
+        self.future: asyncio.Future[None]
         self.row = row
         self.events = events
         self.artifact = artifact

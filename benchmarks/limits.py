@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 
 from benchmarks.grouping import WriteSet, drain
+from benchmarks.loops import queue
 
 UPDATE = (
     "UPDATE workflow_runs SET status = ?, current_stage = ?, current_attempt = ?, final_score = ?, heartbeat_at = ?,"
@@ -63,8 +64,9 @@ def on_postgresql(dsn: str, concurrency: int) -> tuple[int, float]:
             writer.execute("BEGIN")
             writer.execute(
                 "UPDATE workflow_runs r SET status = b.status, current_stage = b.stage,"
-                " current_attempt = b.attempt, final_score = b.score, heartbeat_at = b.seen, completed_at = b.ended FROM unnest("
-                "%s::text[], %s::text[], %s::int[], %s::float8[], %s::timestamptz[], %s::timestamptz[], %s::text[])"
+                " current_attempt = b.attempt, final_score = b.score, heartbeat_at = b.seen, completed_at = b.ended"
+                " FROM unnest(%s::text[], %s::text[], %s::int[], %s::float8[], %s::timestamptz[], %s::timestamptz[],"
+                " %s::text[])"
                 " AS b(status, stage, attempt, score, seen, ended, id) WHERE r.id = b.id",
                 [list(column) for column in zip(*(one.row for one in batch), strict=True)],
             )
@@ -94,8 +96,9 @@ def on_postgresql(dsn: str, concurrency: int) -> tuple[int, float]:
     return asyncio.run(drain(write, claim, concurrency))
 
 
-def drain_queued(url: str, concurrency: int) -> dict[str, float]:
-    """Work what is queued; give the loops and the seconds they took."""
+def drain_by_hand(url: str, loops: int, concurrency: int) -> dict[str, float]:
+    """Queue loops as loopkit does and work them; give the loops and the seconds the work took."""
+    asyncio.run(queue(url, loops))
     if url.startswith("sqlite:///"):
         done, seconds = on_sqlite(url.removeprefix("sqlite:///"), concurrency)
     else:

@@ -48,11 +48,9 @@ def counts(settings: Settings) -> Iterator[Row]:
 def _bytes(place: Place, settings: Settings) -> float:
     loops = settings.sized(1000, 50)
     url = place.fresh()
-    calling.call("loops.queue", url=url, loops=1)
-    calling.call("loops.drain", url=url, concurrency=1)
+    calling.call("loops.drain", url=url, loops=1, concurrency=1)
     before = place.size(url)
-    calling.call("loops.queue", url=url, loops=loops)
-    calling.call("loops.drain", url=url, concurrency=32)
+    calling.call("loops.drain", url=url, loops=loops, concurrency=32)
     place.settle(url)
     after = place.size(url)
     place.drop(url)
@@ -65,7 +63,6 @@ def memory(settings: Settings) -> Iterator[Row]:
     for place in settings.places:
         say(f"memory on {place.name}")
         url = place.fresh()
-        calling.call("loops.queue", url=url, loops=held)
         found = calling.call("loops.memory", url=url, held=held)
         place.drop(url)
         more = (found["held"] - found["before"]) * 1024 / held

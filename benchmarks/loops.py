@@ -63,8 +63,9 @@ async def queue(url: str, loops: int) -> None:
             await loopkit.submit(store, AGENT, [standard.INPUTS] * min(BATCH, loops - first))
 
 
-async def drain(url: str, concurrency: int, *, sync: bool = False) -> dict[str, float]:
-    """Work what is queued with one runner; give the loops, the seconds and the seconds of CPU they took."""
+async def drain(url: str, loops: int, concurrency: int, *, sync: bool = False) -> dict[str, float]:
+    """Queue loops and work them with one runner; give the loops, the seconds and the seconds of CPU the work took."""
+    await queue(url, loops)
     async with open_store(url) as store:
         runner = loopkit.Runner(store, [SYNC_AGENT if sync else AGENT], concurrency=concurrency)
         began, cpu = time.perf_counter(), time.process_time()
@@ -158,6 +159,7 @@ async def claim(url: str, start: float) -> dict[str, float]:
 
 async def memory(url: str, held: int) -> dict[str, float]:
     """Hold that many runs in their first stage; give the megabytes of the process before and with them."""
+    await queue(url, held)
     begun = 0
     stopping = loopkit.Stopping()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 from benchmarks import calling
 from benchmarks.figures import Row, Spread, ratios
@@ -17,7 +18,6 @@ def lists(settings: Settings) -> Iterator[Row]:
     for place in settings.places:
         urls = {}
         for size in sizes:
-            say(f"lists on {place.name}: filling {size:,} runs")
             urls[size] = _filled(place, size)
         yield from _looks(place, settings, urls)
         say(f"lists on {place.name}: plans at {largest:,} runs")
@@ -25,11 +25,12 @@ def lists(settings: Settings) -> Iterator[Row]:
         settings.skipped.extend(f"{place.name} at {largest:,} runs scans {scan}" for scan in plans["scans"])
         what = f"statements that scan a table at {largest:,} runs, of {plans['statements']}"
         yield Row("lists", place.name, what, Spread.of([len(plans["scans"])]), "", at_most=0)
-        for url in urls.values():
-            place.drop(url)
 
 
+@cache
 def _filled(place: Place, size: int) -> str:
+    """Give a database of that size, the same one each time; it goes away with its place."""
+    say(f"filling {place.name} with {size:,} runs")
     url = place.fresh()
     calling.call("filling.fill", url=url, runs=size)
     place.settle(url)
@@ -59,7 +60,6 @@ def ended(settings: Settings) -> Iterator[Row]:
     """A runner of 128 slots with many ended runs in its database, against an empty one."""
     slots, loops = settings.sized(128, 8), settings.loops(128)
     for place in settings.places:
-        say(f"ended on {place.name}: filling {settings.ended_runs:,} runs")
         full = _filled(place, settings.ended_runs)
         with_many: list[float] = []
         with_none: list[float] = []
@@ -67,11 +67,9 @@ def ended(settings: Settings) -> Iterator[Row]:
             say(f"ended on {place.name}, {repetition + 1} of {settings.repetitions}")
             empty = place.fresh()
             for url, rates in ((empty, with_none), (full, with_many)):
-                calling.call("loops.queue", url=url, loops=loops)
-                found = calling.call("loops.drain", url=url, concurrency=slots)
+                found = calling.call("loops.drain", url=url, loops=loops, concurrency=slots)
                 rates.append(found["loops"] / found["seconds"])
             place.drop(empty)
-        place.drop(full)
         yield Row("ended", place.name, "no ended runs", Spread.of(with_none), "loops/s")
         what, against = f"{settings.ended_runs:,} ended runs", "no ended runs"
         ratio = ratios(with_many, with_none)

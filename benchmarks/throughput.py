@@ -60,31 +60,29 @@ def _at(place: Place, settings: Settings) -> Iterator[Row]:
 def _contenders(place: Place, settings: Settings) -> list[Contender]:
     made = []
     for level in settings.levels:
-        sizes = {"loops": settings.loops(level), "concurrency": level}
-        made.append(Contender(f"by hand, {level} at once", partial(_by_hand, **sizes)))
-        made.append(Contender(f"loopkit, {level} at once", partial(_loopkit, **sizes)))
+        loops = settings.loops(level)
+        made.append(Contender(f"by hand, {level} at once", partial(_by_hand, loops=loops, concurrency=level)))
+        made.append(Contender(f"loopkit, {level} at once", partial(_loopkit, loops=loops, concurrency=level)))
     top = max(settings.levels)
     loops = settings.loops(top)
-    made.append(Contender(f"loopkit, {top} at once, sync stages", lambda url: _loopkit(url, loops, top, sync=True)))
-    made.append(
-        Contender(f"loopkit, {PROCESSES} processes of {top // 4 or 1}", lambda url: _processes(url, loops, top))
-    )
+    sync = partial(_loopkit, loops=loops, concurrency=top, sync=True)
+    made.append(Contender(f"loopkit, {top} at once, sync stages", sync))
+    several = partial(_processes, loops=loops, concurrency=top)
+    made.append(Contender(f"loopkit, {PROCESSES} processes of {top // PROCESSES}", several))
     if settings.peers is not None:
         made += [_peer(module, place, settings) for module in place.peers]
     return made
 
 
-def _by_hand(url: str, loops: int, concurrency: int) -> dict[str, Any]:
-    calling.call("loops.queue", url=url, loops=loops)
-    return dict(calling.call("limits.drain_queued", url=url, concurrency=concurrency))
+def _by_hand(url: str, *, loops: int, concurrency: int) -> dict[str, Any]:
+    return dict(calling.call("limits.drain_by_hand", url=url, loops=loops, concurrency=concurrency))
 
 
-def _loopkit(url: str, loops: int, concurrency: int, *, sync: bool = False) -> dict[str, Any]:
-    calling.call("loops.queue", url=url, loops=loops)
-    return dict(calling.call("loops.drain", url=url, concurrency=concurrency, sync=sync))
+def _loopkit(url: str, *, loops: int, concurrency: int, sync: bool = False) -> dict[str, Any]:
+    return dict(calling.call("loops.drain", url=url, loops=loops, concurrency=concurrency, sync=sync))
 
 
-def _processes(url: str, loops: int, concurrency: int) -> dict[str, Any]:
+def _processes(url: str, *, loops: int, concurrency: int) -> dict[str, Any]:
     calling.call("loops.queue", url=url, loops=loops)
     start = time.monotonic() + START_SECONDS
     slots = max(concurrency // PROCESSES, 1)
