@@ -69,10 +69,11 @@ async def test_runs_of_unknown_agents_stay_queued() -> None:
 
 async def test_serving_picks_up_new_runs_and_leaves_nothing_claimed() -> None:
     """Runs submitted later are worked; a stop ends the serving; a hanging stage is given back by the second word."""
-    store, stopping = MemoryStore(), Stopping()
+    store, stopping, hangs = MemoryStore(), Stopping(), anyio.Event()
 
     async def produce(context: StageContext) -> str:
         if context.inputs.get("hang"):
+            hangs.set()
             await anyio.sleep_forever()
         return "x"
 
@@ -83,8 +84,7 @@ async def test_serving_picks_up_new_runs_and_leaves_nothing_claimed() -> None:
         [first] = await loopkit.submit(store, one, [{}])
         assert (await loopkit.wait(store, first.id)).status is RunStatus.PASSED
         [second] = await loopkit.submit(store, one, [{"hang": True}])
-        while (await store.get_run(second.id)).status is not RunStatus.RUNNING:  # noqa: ASYNC110
-            await anyio.sleep(0.01)
+        await hangs.wait()
         stopping.ask()
         await anyio.sleep(0.05)
         assert (await store.get_run(second.id)).status is RunStatus.RUNNING
