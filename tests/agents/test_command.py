@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,6 @@ from loopkit.core.outcome import Errored, Evaluated, Evaluation, Outcome, Produc
 from loopkit.core.run import Stage
 from loopkit.errors import InvalidConfig
 from tests.agents.contexts import Lines, context
-
-Calls = Callable[..., Any]
 
 
 @pytest.fixture
@@ -338,7 +338,12 @@ async def test_a_program_and_its_children_die_when_the_stage_is_cancelled(folder
 
 async def test_a_program_may_clean_up_when_it_is_told_to_end(folder: Path) -> None:
     """TERM comes first, and what is said from then on is dropped."""
-    lines = Lines()
+    lines, ready = Lines(), threading.Event()
+
+    def sink(message: str, metadata: Mapping[str, Any]) -> None:
+        lines(message, metadata)
+        ready.set()
+
     source = """
 def end(*_):
     print("too late", file=sys.stderr, flush=True)
@@ -348,10 +353,18 @@ signal.signal(signal.SIGTERM, end)
 print("ready", file=sys.stderr, flush=True)
 time.sleep(1000)
 """
-    outcome = await run(folder, script(folder, source), timeout=timedelta(seconds=1), sink=lines)
-    assert outcome == Errored("timed out after 1 s")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(run, sink=sink), folder, script(folder, source))
+        await in_thread(partial(ready.wait, 60))
+        tasks.cancel_scope.cancel()
     assert (folder / "cleaned").exists()
     assert lines.texts == ["ready"]
+
+
+async def test_a_program_has_no_more_time_than_its_stage(folder: Path) -> None:
+    """The timeout of the stage holds for programs too."""
+    outcome = await run(folder, ["sleep", "1000"], timeout=timedelta(seconds=0.2))
+    assert outcome == Errored("timed out after 0.2 s")
 
 
 async def test_nothing_is_left_open(folder: Path) -> None:

@@ -46,15 +46,18 @@ async def test_what_a_call_raises_reaches_the_caller() -> None:
 
 async def test_a_cancelled_caller_leaves_the_call_behind() -> None:
     """Nobody waits for a thread that hangs, and its late result goes nowhere."""
-    release, ended = threading.Event(), threading.Event()
+    began, release, ended = threading.Event(), threading.Event(), threading.Event()
 
     def hang() -> None:
+        began.set()
         release.wait(60)
         ended.set()
 
-    with anyio.move_on_after(0) as scope:
-        await in_thread(hang)
-    assert scope.cancelled_caught
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(in_thread, hang)
+        await in_thread(partial(began.wait, 60))
+        tasks.cancel_scope.cancel()
+    assert not ended.is_set()
     release.set()
     assert ended.wait(60)
 
@@ -97,16 +100,19 @@ async def test_a_thread_that_is_about_to_end_serves_the_call_it_was_given() -> N
 
 def test_an_event_loop_that_is_over_hurts_nobody() -> None:
     """A call that outlives its event loop ends quietly."""
-    threads, release = DaemonThreads(idle_seconds=0.01), threading.Event()
+    threads, began, release = DaemonThreads(idle_seconds=0.01), threading.Event(), threading.Event()
     running: list[threading.Thread] = []
 
     def hang() -> None:
         running.append(threading.current_thread())
+        began.set()
         release.wait(60)
 
     async def leave() -> None:
-        with anyio.move_on_after(0.01):
-            await result_of(threads.call(hang))
+        future = threads.call(hang)
+        await in_thread(partial(began.wait, 60))
+        with anyio.move_on_after(0):
+            await result_of(future)
 
     anyio.run(leave)
     release.set()

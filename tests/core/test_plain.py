@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -122,3 +123,19 @@ def test_a_copy_is_equal_and_shares_nothing(value: Any) -> None:
             if isinstance(part, list):
                 part.append(1)
     assert plain.dumps(value) == text
+
+
+def test_a_part_that_is_reached_again_and_again_is_not_walked_for_ever() -> None:
+    """A small value may be a huge document: what it takes is known before it is written."""
+    value: Any = []
+    for _ in range(MAX_DEPTH - 1):
+        value = [value] * 10
+    assert plain.faults(value, max_bytes=1_000) == [Fault("", "is larger than 1000 bytes")]
+    assert plain.faults(["x" * 600] * 2, max_bytes=1_000) == [Fault("", "is larger than 1000 bytes")]
+
+
+def test_every_kind_of_mapping_is_an_object() -> None:
+    """What need not be a dict is written like one."""
+    value = MappingProxyType({"a": [MappingProxyType({})]})
+    assert plain.faults(value) == []
+    assert plain.dumps(value) == '{"a":[{}]}'

@@ -1,4 +1,4 @@
-"""Calling a stage: the timeout of each try, the tries, and what the results mean.
+"""Calling a stage: the timeout of each try, the tries, and what comes of them.
 
 Here, and nowhere else, everything that a user's stage may raise is caught. What is no usable result is an error of
 the stage, never a score; only the cancellation of whoever called goes through, and the interrupt of a keyboard where
@@ -9,19 +9,19 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import anyio
 import anyio.lowlevel
 
 from loopkit.agents.agent import StageContext, StageSpec
-from loopkit.agents.wording import clean, describe, kind_of
-from loopkit.core import plain
-from loopkit.core.outcome import Errored, Evaluated, Evaluation, Outcome, Produced
+from loopkit.agents.results import evaluated, produced
+from loopkit.agents.wording import describe
+from loopkit.core.outcome import Errored, Outcome
 from loopkit.core.run import Stage
-from loopkit.errors import BadOutput, BadScore, StageError, StageFailed, StageTimedOut
+from loopkit.errors import BadOutput, StageError, StageFailed, StageTimedOut
 
 __all__ = ["backoff", "call"]
 
@@ -89,7 +89,7 @@ async def _guarded(spec: StageSpec, context: StageContext, passing: Passing) -> 
     try:
         result = await spec.body(context)
         # Reading a result runs the user's code as well: a mapping may be of a class of theirs.
-        return _evaluated(result) if context.stage is Stage.EVALUATING else _produced(result)
+        return evaluated(result) if context.stage is Stage.EVALUATING else produced(result)
     except StageError:
         raise
     except BaseException as error:
@@ -122,63 +122,3 @@ def _is_cancelled() -> bool:
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
     return False
-
-
-# --- Results -----------------------------------------------------------------------------------------------------
-
-
-def _produced(result: object) -> Produced:
-    """Read what a stage made: text, kept exactly, or a mapping or list, kept as JSON."""
-    if isinstance(result, str):
-        return Produced(_checked_text(result))
-    if isinstance(result, Mapping | list):
-        return Produced(_checked_json(result), is_json=True)
-    _close(result)
-    raise BadOutput(f"invalid output: {kind_of(result)}, neither text nor a mapping or list")
-
-
-def _evaluated(result: object) -> Evaluated:
-    """Read a judgement: a mapping with a score, or the score alone."""
-    if not isinstance(result, Mapping):
-        _close(result)
-        return Evaluated(Evaluation(_score(result)))
-    if "score" not in result:
-        raise BadScore("invalid evaluation: it has no score")
-    score = _score(result["score"])
-    feedback = result.get("feedback")
-    if not isinstance(feedback, str | None):
-        raise BadScore(f"invalid evaluation: its feedback is {kind_of(feedback)}, not text")
-    rest = {key: result[key] for key in result if key not in ("score", "feedback")}
-    if rest:
-        rest = plain.loads(_checked_json(rest))
-    return Evaluated(Evaluation(score, _checked_text(feedback or ""), rest=rest))
-
-
-def _score(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise BadScore(f"invalid score: {kind_of(value)}, not a number")
-    if not 0 <= value <= 1:
-        raise BadScore("invalid score: it is not in 0..1")
-    return float(value)
-
-
-def _checked_text(result: str) -> str:
-    text = str.__str__(result)  # a subclass may tell something else of itself
-    if fault := plain.text_fault(text):
-        raise BadOutput(f"invalid output: {fault}")
-    if len(text) > plain.MAX_OUTPUT_BYTES or len(text) * 4 > plain.MAX_OUTPUT_BYTES < len(text.encode()):
-        raise BadOutput(f"invalid output: is larger than {plain.MAX_OUTPUT_BYTES} bytes")
-    return text
-
-
-def _checked_json(result: Any) -> str:
-    faults = plain.faults(result)
-    if faults:
-        raise BadOutput(clean(f"invalid output: {faults[0]}".replace("(inputs): ", "")))
-    return plain.dumps(result)
-
-
-def _close(result: object) -> None:
-    """Close a coroutine that will never be awaited, so that nothing warns of it much later."""
-    if asyncio.iscoroutine(result):
-        result.close()
