@@ -158,7 +158,6 @@ SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
         {"pass_threshold": 0.9},
         {"output_suffix": ".txt"},
     ],
-    ids=str,
 )
 def test_another_definition_has_another_digest(change: Mapping[str, Any]) -> None:
     """Whatever decides how a run goes is in the digest."""
