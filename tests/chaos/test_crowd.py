@@ -1,0 +1,23 @@
+"""Many processes on one SQLite file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.fleet import fleet, judge
+
+pytestmark = pytest.mark.chaos
+
+
+def test_sixteen_processes_share_a_thousand_runs_in_one_file(sqlite_url: str, tmp_path: Path) -> None:
+    """No lock error reaches anybody, and nothing is lost or done twice."""
+    with fleet(sqlite_url, tmp_path, 16) as made:
+        acknowledged = made.submit(1000)
+        made.finish()
+        assert judge(made, acknowledged) == {"passed": 1000}
+    told = (tmp_path / "stderr").read_text()
+    assert "locked" not in told, told
+    begun = (tmp_path / "calls").read_text().count(" begin ")
+    assert begun == 4000
