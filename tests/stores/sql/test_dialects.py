@@ -5,10 +5,10 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import OperationalError
@@ -166,27 +166,20 @@ def test_sqlite_is_set_for_durability(sqlite_database: Database) -> None:
 @pytest.mark.parametrize("url", ["sqlite_url", "libsql_url"], indirect=True)
 def test_a_write_transaction_holds_the_lock_from_its_beginning(database: Database) -> None:
     """What a writer has read cannot have changed when it writes: nobody else writes in between (SQLite, libSQL)."""
-    order = []
+    entered = threading.Event()
+
+    def write() -> None:
+        with database.writing() as second:
+            entered.set()
+            second.execute(text("DELETE FROM workflow_runs"))
+
+    other = threading.Thread(target=write)
     with database.writing() as connection:
         connection.execute(text("SELECT count(*) FROM workflow_runs")).scalar()
-
-        async def write() -> None:
-            def other() -> None:
-                with database.writing() as second:
-                    order.append("second")
-                    second.execute(text("DELETE FROM workflow_runs"))
-
-            await anyio.to_thread.run_sync(other)
-
-        async def both() -> None:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(write)
-                await anyio.wait_all_tasks_blocked()
-                order.append("first")
-                connection.commit()
-
-        anyio.run(both)
-    assert order == ["first", "second"]
+        other.start()
+        assert not entered.wait(0.3)
+    other.join()
+    assert entered.is_set()
 
 
 def test_a_snapshot_sees_one_state(database: Database) -> None:

@@ -178,6 +178,26 @@ def test_all_who_start_at_once_find_it_done(url: str) -> None:
     assert failures.empty(), failures.get()
 
 
+def test_who_comes_second_waits_for_the_first(empty: Database, url: str) -> None:
+    """While somebody holds the lock of a migration nobody else begins one; then the other goes on."""
+    done = threading.Event()
+
+    def start() -> None:
+        database = open_database(url)
+        migrations.migrate(database)
+        database.close()
+        done.set()
+
+    second = threading.Thread(target=start)
+    with empty.writing() as connection:  # the lock itself, but on PostgreSQL, where only migrations lock each other out
+        if empty.kind is Kind.POSTGRESQL:
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({migrations._LOCK})"))
+        second.start()
+        assert not done.wait(0.5)
+    second.join()
+    assert done.is_set()
+
+
 def test_processes_that_start_at_once_find_it_done(sqlite_url: str) -> None:
     """The same for processes that share a file: one makes it, puts it into WAL mode and migrates."""
     context = multiprocessing.get_context("spawn")
