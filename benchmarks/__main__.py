@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -53,6 +54,7 @@ def main() -> int:
     given = parser.parse_args()
     if unknown := [name for name in given.sections if name not in SECTIONS]:
         parser.error(f"no such section: {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     with ExitStack() as stack:
         settings = _settings(given, stack)
@@ -60,9 +62,13 @@ def main() -> int:
         rows: list[Row] = []
         for name in given.sections or SECTIONS:
             try:
-                rows += SECTIONS[name](settings)
+                for row in SECTIONS[name](settings):
+                    rows.append(row)  # noqa: PERF402 - what is there stays when a later one fails
             except Failed as error:
                 settings.skipped.append(f"{name} broke off: {error}")
+            except KeyboardInterrupt:
+                settings.skipped.append(f"{name} was broken off, and what comes after it")
+                break
         machine = _machine(settings, [before, durable.syncs()], time.monotonic() - began)
     if given.json:
         print(json.dumps({"machine": machine, "rows": [row.plain() for row in rows], "remarks": settings.skipped}))

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 
 from benchmarks.grouping import WriteSet, drain
-from benchmarks.loops import queue
+from benchmarks.loops import queue, spending
 
 UPDATE = (
     "UPDATE workflow_runs SET status = ?, current_stage = ?, current_attempt = ?, final_score = ?, heartbeat_at = ?,"
@@ -99,8 +99,9 @@ def on_postgresql(dsn: str, concurrency: int) -> tuple[int, float]:
 def drain_by_hand(url: str, loops: int, concurrency: int) -> dict[str, float]:
     """Queue loops as loopkit does and work them; give the loops and the seconds the work took."""
     asyncio.run(queue(url, loops))
-    if url.startswith("sqlite:///"):
-        done, seconds = on_sqlite(url.removeprefix("sqlite:///"), concurrency)
-    else:
-        done, seconds = on_postgresql(url, concurrency)
-    return {"loops": done, "seconds": seconds}
+    with spending() as spent:
+        if url.startswith("sqlite:///"):
+            done, seconds = on_sqlite(url.removeprefix("sqlite:///"), concurrency)
+        else:
+            done, seconds = on_postgresql(url, concurrency)
+    return {"loops": done, **spent, "seconds": seconds}

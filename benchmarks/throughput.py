@@ -29,7 +29,7 @@ class Contender:
     name: str
     measure: Callable[[str], dict[str, Any]]
     rates: list[float] = field(default_factory=list)
-    last: dict[str, Any] = field(default_factory=dict)
+    results: list[dict[str, Any]] = field(default_factory=list)
 
 
 def measure(settings: Settings) -> Iterator[Row]:
@@ -46,14 +46,15 @@ def _at(place: Place, settings: Settings) -> Iterator[Row]:
             say(f"throughput on {place.name}, {repetition + 1} of {settings.repetitions}: {one.name}")
             url = place.fresh()
             try:
-                one.last = one.measure(url)
+                found = one.measure(url)
             except calling.Failed as error:
                 settings.skipped.append(f"{one.name} on {place.name}: {error}")
                 contenders.remove(one)
                 continue
             finally:
                 place.drop(url)
-            one.rates.append(one.last["loops"] / one.last["seconds"])
+            one.results.append(found)
+            one.rates.append(found["loops"] / found["seconds"])
     yield from _rows(place, settings, {one.name: one for one in contenders}, bare)
 
 
@@ -116,15 +117,32 @@ def _rows(place: Place, settings: Settings, by_name: dict[str, Contender], bare:
         budget = LIMIT_RATIO if level == 128 else None
         yield row(f"loopkit, {level} at once", "by hand", by_name[f"by hand, {level} at once"].rates, at_least=budget)
     top = max(settings.levels)
+    yield from _cpu(place, by_name[f"loopkit, {top} at once"], by_name[f"by hand, {top} at once"])
     best = by_name[f"loopkit, {top} at once"].rates
     for name in by_name:
         if "sync" in name or "processes" in name:
             yield row(name, f"loopkit, {top} at once", best)
     peers = [one for name, one in by_name.items() if f"on_{name}" in place.peers]
     for one in peers:
-        note = f"{one.last['system']}: {one.last['settings']}"
+        note = f"{one.results[-1]['system']}: {one.results[-1]['settings']}"
         yield row(one.name, f"loopkit, {top} at once", best, note=note)
     if peers:
         fastest = max(peers, key=lambda one: Spread.of(one.rates).median)
         budget = PEER_RATIO[place.name] if top == 128 else None
         yield row(f"loopkit, {top} at once", f"{fastest.name}, the fastest peer", fastest.rates, at_least=budget)
+
+
+def _cpu(place: Place, loopkit: Contender, by_hand: Contender) -> Iterator[Row]:
+    """CPU hardly depends on what else the machine does, so it says most about where the rest goes."""
+
+    def microseconds(one: Contender, name: str) -> list[float]:
+        return [1e6 * found[name] / found["loops"] for found in one.results]
+
+    limit = microseconds(by_hand, "cpu")
+    yield Row("throughput", place.name, f"CPU a loop, {by_hand.name}", Spread.of(limit), "us")
+    spent = microseconds(loopkit, "cpu")
+    what = f"CPU a loop, {loopkit.name}"
+    yield Row("throughput", place.name, what, Spread.of(spent), "us", "by hand", ratios(spent, limit))
+    own = microseconds(loopkit, "own")
+    what = "of that the thread of the event loop"
+    yield Row("throughput", place.name, what, Spread.of(own), "us", "all of it", ratios(own, spent))
