@@ -18,6 +18,7 @@ from tests.browser.serving import InThread
 from tests.tools import require_tool
 
 playwright = pytest.importorskip("playwright.sync_api", reason="missing tool playwright (pip install playwright)")
+playwright.expect.set_options(timeout=30_000)  # for a machine that does much else; nothing here is timed
 
 ROOT = Path(__file__).parent.parent.parent
 SHOTS = ROOT / ".out" / "screenshots"

@@ -55,6 +55,7 @@ async def show_run(call: Call) -> Response:
     artifacts = await call.store.list_artifacts(run.id)
     first = await call.store.list_events(run.id, limit=1)
     events = await _window(call, run, before=query.before) if tab == "timeline" and not is_part else []
+    newest = await call.store.list_events(run.id, before=_LAST_ID, limit=1) if query.before != _LAST_ID else events
     shown = await to_thread.run_sync(_shown, artifacts, events, tab)
     view = run_view(run, artifacts, shown, await fleet_of(call), _actor(first))
     return page(
@@ -69,7 +70,7 @@ async def show_run(call: Call) -> Response:
         tab=tab,
         key=new_key(),
         can_rerun=run.agent_name in call.agents,
-        timeline=_timeline(view, artifacts, events, first, query.before),
+        timeline=_timeline(view, artifacts, events, first, newest),
         raw=json_tree.tree(wire.run(run)) if tab == "raw" else None,
     )
 
@@ -84,7 +85,7 @@ async def show_events(call: Call) -> Response:
     shown = await to_thread.run_sync(_shown, artifacts, events, "timeline")
     view = run_view(run, artifacts, shown, None, None)
     newest = await call.store.list_events(run.id, before=_LAST_ID, limit=1)
-    timeline = _timeline(view, artifacts, events, first, newest[-1].id + 1 if newest else 1)
+    timeline = _timeline(view, artifacts, events, first, newest)
     facts = (run, [event.id for event in events])
     return page(call, "events.html", title="Events", part=True, facts=facts, run=run, timeline=timeline)
 
@@ -106,7 +107,11 @@ def _tells_of_artifact(event: RunEvent) -> bool:
 
 
 def _timeline(
-    view: RunView, artifacts: Sequence[Artifact], events: Sequence[RunEvent], first: Sequence[RunEvent], before: int
+    view: RunView,
+    artifacts: Sequence[Artifact],
+    events: Sequence[RunEvent],
+    first: Sequence[RunEvent],
+    newest: Sequence[RunEvent],
 ) -> Timeline:
     by_place = {(one.attempt, one.artifact_type): one for one in artifacts}
     attempts = rail_of(view.run, artifacts, judgements(artifacts, view.run.pass_threshold)).attempts
@@ -115,7 +120,7 @@ def _timeline(
         first=events[0].id if events else 0,
         last=events[-1].id if events else 0,
         has_earlier=bool(events and first and first[0].id < events[0].id),
-        has_later=before != _LAST_ID and bool(events) and events[-1].id < before - 1,
+        has_later=bool(events and newest and events[-1].id < newest[-1].id),
     )
 
 

@@ -174,7 +174,7 @@ const live = {
   },
   plan(wait) {
     clearTimeout(this.timer);
-    if (this.paused || document.hidden || (this.ended && main.dataset.kind === 'run')) return;
+    if (this.paused || document.hidden || (!wait && this.ended && main.dataset.kind === 'run')) return;
     const usual = this.healthy ? HEALTHY_MS : Number(main.dataset.seconds) * 1000;
     this.timer = setTimeout(() => this.look(), wait ?? usual);
   },
@@ -525,6 +525,7 @@ document.addEventListener('click', async (event) => {
     event.preventDefault();
     startDialog(link.href);
   }
+  if (plain && link?.closest('#later') && link.search === location.search) { event.preventDefault(); location.reload(); }
   if (plain && link?.closest('#earlier')) earlier(event).catch(() => location.assign(link.href));
   if (event.target.closest('#new-runs') && waiting) {
     const known = new Set($$('tr.run').map((one) => one.id));

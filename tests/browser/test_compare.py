@@ -1,0 +1,69 @@
+"""Comparing attempts: a change beside the feedback it answered, and a criterion that got worse said in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Opener
+
+World = tuple[str, dict[str, str], Any]
+
+
+def test_a_change_stands_beside_the_feedback_it_answered(opened: Opener, world: World) -> None:
+    """On one line of sight: what was removed, what the evaluator had said of it, and what was added."""
+    url, ids, _ = world
+    page = opened()
+    page.goto(f"{url}/agents/{ids['failed']}/compare?a=2&b=3")
+    hunk = page.locator(".hunk", has_text="Northbeam's free tier is 100 GB, not 50.")
+    expect(hunk).to_have_count(1)
+    expect(hunk.locator("del")).to_have_text("50")
+    expect(hunk.locator("ins")).to_have_text("100")
+    expect(hunk.locator(".verdict")).to_have_text("Answered")
+    boxes = [hunk.locator(f".{name}").bounding_box() for name in ("before", "fb", "after")]
+    assert boxes[0]["x"] < boxes[1]["x"] < boxes[2]["x"]
+    assert len({round(box["y"]) for box in boxes}) == 1
+    worse = page.locator(".hunk", has_text="Give the yearly price of Northbeam Pro")
+    expect(worse.locator(".verdict")).to_have_text("Half answered, now worse")
+    unasked = page.locator(".hunk", has_text="Reading the table")
+    expect(unasked.locator(".verdict")).to_have_text("Nobody asked for this")
+    expect(page.locator(".open")).to_contain_text("Cut the text to 700 words.")
+
+
+def test_a_criterion_that_fell_is_marked_regressed(opened: Opener, world: World) -> None:
+    """The word stands in the row of the criterion that fell by 0.05 or more, and in no other."""
+    url, ids, _ = world
+    page = opened()
+    page.goto(f"{url}/agents/{ids['failed']}/compare?a=2&b=3")
+    rows = page.locator("table.compare tbody tr", has_text="regressed")
+    expect(rows).to_have_count(1)
+    expect(rows.locator("th")).to_have_text("Evidence")
+    expect(rows).to_contain_text("−0.14")
+    expect(page.locator("#answer")).to_have_text(
+        "No. The score fell by 0.04, and 1 of 3 points raised was left open and evidence regressed."
+    )
+    page.goto(f"{url}/agents/{ids['failed']}?tab=evaluation")
+    marked = page.locator("table.matrix td", has_text="regressed")
+    expect(marked).to_have_count(2)
+
+
+def test_attempts_are_chosen_and_stepped_through(opened: Opener, world: World) -> None:
+    """The two attempts and the view stand in the address; n and p step from change to change."""
+    url, ids, _ = world
+    page = opened()
+    page.goto(f"{url}/agents/{ids['failed']}/compare")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Did attempt 2 improve on attempt 1?")
+    page.get_by_label("From").select_option("2")
+    page.get_by_label("To", exact=True).select_option("3")
+    page.get_by_role("button", name="Compare", exact=True).click()
+    assert "a=2&b=3" in page.url
+    page.keyboard.press("n")
+    expect(page.locator("#h1")).to_be_focused()
+    page.keyboard.press("n")
+    expect(page.locator("#h2")).to_be_focused()
+    page.keyboard.press("p")
+    expect(page.locator("#h1")).to_be_focused()
+    page.get_by_role("link", name="Inline").click()
+    assert "view=inline" in page.url
+    expect(page.locator(".hunk").first).to_be_visible()

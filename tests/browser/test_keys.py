@@ -1,0 +1,125 @@
+"""By keyboard alone, and what a list does while somebody reads it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import expect
+
+from loopkit import MemoryStore
+from loopkit.core.run import NewRun
+from loopkit.testing.blocking import Blocking
+from loopkit_web import Streams, allow_all, create_app
+from tests.browser.conftest import Opener
+from tests.browser.seeding import agents
+
+World = tuple[str, dict[str, str], Any]
+
+
+def test_a_list_and_a_run_by_keyboard_alone(opened: Opener, world: World) -> None:
+    """Every step has its key: search, rows, choose, open, attempts, back to the list, runners, and the help."""
+    url, _, _ = world
+    page = opened()
+    page.goto(url + "/agents")
+    press = page.keyboard.press
+    press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.locator("body").click(position={"x": 5, "y": 300})
+    press("/")
+    expect(page.locator("#search")).to_be_focused()
+    press("j")
+    expect(page.locator("#search")).to_have_value("j")
+    page.locator("#search").fill("")
+    page.locator("#search").blur()
+    press("j")
+    press("j")
+    expect(page.locator("tr.run").nth(1)).to_have_class(re.compile("cur"))
+    press("x")
+    expect(page.locator("tr.run").nth(1).locator("input")).to_be_checked()
+    expect(page.get_by_role("button", name="Review and retry")).to_be_visible()
+    press("k")
+    press("Enter")
+    page.wait_for_url(re.compile("/agents/run_"))
+    press("]")
+    expect(page.locator("#attempt-1")).to_be_focused() if page.locator(".card:not(.ahead)").count() else None
+    press("g")
+    press("r")
+    page.wait_for_url(url + "/runners")
+    press("?")
+    expect(page.get_by_role("dialog").get_by_text("Single keys are on")).to_be_visible()
+    page.get_by_role("dialog").get_by_label("Single keys are on").uncheck()
+    press("Escape")
+    press("g")
+    press("l")
+    assert page.url == url + "/runners", "single keys are off now"
+    page.click("#keys")
+    page.get_by_role("dialog").get_by_label("Single keys are on").check()
+    press("Escape")
+    press("g")
+    press("l")
+    page.wait_for_url(url + "/agents")
+    press("s")
+    expect(page.get_by_role("dialog").get_by_role("heading", name="Start a workflow")).to_be_visible()
+    press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_new_runs_wait_while_somebody_reads(opened: Opener, served: Callable[[Any], str]) -> None:
+    """New runs stand behind a pill while the list is in use; pressing it takes them in and goes to the first."""
+    store = MemoryStore()
+    url = served(create_app(store, agents(), access=allow_all, streams=Streams(poll_seconds=0.05)))
+    new = NewRun(agent_name="sql_reviewer", inputs={"n": 1})
+    with Blocking(store) as plain:
+        plain.submit([new])
+        page = opened()
+        page.goto(url + "/agents")
+        expect(page.locator("#live-state")).to_have_text("Live")
+        page.locator("tr.run a").focus()
+        plain.submit([new, new])
+        expect(page.locator("#new-runs")).to_have_text("2 new runs")
+        assert page.locator("tr.run").count() == 1
+        expect(page.locator("#say")).to_have_text("2 new runs")
+        page.click("#new-runs")
+        expect(page.locator("tr.run")).to_have_count(3)
+        expect(page.locator("tr.run a").first).to_be_focused()
+
+
+def test_pause_and_a_hidden_tab_ask_for_nothing(opened: Opener, served: Callable[[Any], str]) -> None:
+    """Paused, a page makes no request; resumed, it catches up at once."""
+    store = MemoryStore()
+    url = served(create_app(store, agents(), access=allow_all, streams=Streams(poll_seconds=0.05)))
+    new = NewRun(agent_name="sql_reviewer", inputs={"n": 1})
+    with Blocking(store) as plain:
+        plain.submit([new])
+        page = opened()
+        page.goto(url + "/agents")
+        expect(page.locator("#live-state")).to_have_text("Live")
+        page.click("#pause")
+        expect(page.locator("#live-state")).to_have_text("Paused")
+        before = len(page.watched.requests)
+        [run] = plain.submit([new])
+        page.evaluate("new Promise((done) => setTimeout(done, 700))")
+        assert len(page.watched.requests) == before
+        page.click("#pause")
+        expect(page.locator("#new-runs").or_(page.locator(f"#r-{run.id}")).last).to_be_visible()
+
+
+def test_many_runs_are_cancelled_after_a_look(opened: Opener, served: Callable[[Any], str]) -> None:
+    """Bulk actions show first what they would do and to which runs, and leave alone what they cannot do."""
+    store = MemoryStore()
+    url = served(create_app(store, agents(), access=allow_all))
+    with Blocking(store) as plain:
+        runs = plain.submit([NewRun(agent_name="sql_reviewer", inputs={"n": n}) for n in range(3)])
+        plain.request_cancel(runs[0].id)
+        page = opened()
+        page.goto(url + "/agents")
+        for run in runs:
+            page.get_by_label(f"Choose {run.id}").check()
+        page.get_by_role("button", name="Review and cancel").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Cancel 2 runs?")
+        expect(page.get_by_text("left alone")).to_have_count(1)
+        page.get_by_role("button", name="Cancel 2 runs").click()
+        page.wait_for_url(url + "/agents")
+        assert {plain.get_run(run.id).status.value for run in runs} == {"cancelled"}
