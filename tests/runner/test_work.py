@@ -12,6 +12,7 @@ import pytest
 
 import loopkit
 from loopkit import Agent, LeaseLost, MemoryStore, Run, RunStatus, StageContext, Stopping
+from loopkit.agents.agent import StageSpec
 from loopkit.core import machine
 from loopkit.core.lease import Claimant
 from loopkit.core.outcome import Evaluated, Evaluation, Produced
@@ -372,3 +373,48 @@ async def test_a_stage_that_ignores_the_second_word_is_left_behind_soon() -> Non
                 await anyio.sleep(0.02)
         let_go.set()
     assert await store.list_artifacts(held.run.id) == []
+
+
+async def test_a_stage_that_swallows_its_timeout_ends_the_run_all_the_same() -> None:
+    """After the timeout and the grace time the run fails with the stage's error, and the stage is left behind."""
+    store, let_go = MemoryStore(), anyio.Event()
+
+    async def stubborn(context: StageContext) -> str:
+        while not let_go.is_set():
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.01)
+        return "late"
+
+    one = agent(produce=StageSpec(stubborn, timeout=timedelta(milliseconds=50)))
+    [queued] = await loopkit.submit(store, one, [{}])
+    runner = loopkit.Runner(store, [one], grace=timedelta(milliseconds=50))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(runner.drain)
+        result = await loopkit.wait(store, queued.id)
+        let_go.set()
+    assert result.status is RunStatus.FAILED
+    assert "does not stop" in str(result.run.error_message)
+    assert await store.list_artifacts(queued.id) == []
+
+
+async def test_each_try_may_log_its_lines_and_why_it_failed_is_always_told() -> None:
+    """However much a failed try logs, the journal says that it failed and what the next one logged."""
+    store, tries = MemoryStore(), []
+
+    def talk(context: StageContext) -> str:
+        tries.append(1)
+        for number in range(1003):
+            context.log(f"try {len(tries)} line {number}")
+        if len(tries) == 1:
+            raise RuntimeError("again please")
+        return "x"
+
+    one = agent(produce=StageSpec(talk, retries=1), evaluate=lambda context: 1.0)
+    run = await work(store, one, await start(store, one))
+    events = await store.list_events(run.id, limit=1000)
+    while more := await store.list_events(run.id, after=events[-1].id, limit=1000):
+        events += more
+    told = [str(event.message) for event in events]
+    failed = next(number for number, message in enumerate(told) if "again please" in message)
+    assert told.index("try 1 line 999") < failed < told.index("try 2 line 0")
+    assert told.count("3 more log lines were dropped") == 2

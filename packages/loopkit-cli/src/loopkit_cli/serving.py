@@ -18,7 +18,7 @@ from loopkit.errors import UnusableOption
 from loopkit.runner import HEARTBEAT, Runner, Stopping
 from loopkit.storage import Storage
 from loopkit_cli.output import note
-from loopkit_cli.signals import Signals
+from loopkit_cli.signals import Signals, surroundings
 from loopkit_web import AccessHook, App, LoopbackOnly, TokenAccess, allow_all, create_app, is_loopback
 
 __all__ = ["serve"]
@@ -67,7 +67,14 @@ async def serve(
             _tell(sockets[0], hosts, agents if worker else None, wildcard=_is_wildcard(host))
             async with anyio.create_task_group() as tasks:
                 if worker:
-                    runner = Runner(store, agents, concurrency=concurrency, heartbeat=heartbeat, stopping=stopping)
+                    runner = Runner(
+                        store,
+                        agents,
+                        concurrency=concurrency,
+                        heartbeat=heartbeat,
+                        stopping=stopping,
+                        environment=surroundings(),
+                    )
                     tasks.start_soon(runner.serve, name="runner")
                 await server.serve(sockets)
 

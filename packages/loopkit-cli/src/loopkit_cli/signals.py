@@ -6,11 +6,13 @@ The handlers are plain ones, so they work even while a stage blocks the event lo
 import os
 import signal
 import threading
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, Final
 
+from loopkit.agents.calling import call
 from loopkit.eventloop import EventLoop
-from loopkit.runner import Stopping
+from loopkit.runner import Environment, Stopping
 from loopkit_cli.exits import of_signal
 from loopkit_cli.output import note
 
@@ -18,6 +20,11 @@ HANDLED: Final = (signal.SIGINT, signal.SIGTERM)
 
 PATIENCE_SECONDS: Final = 3.0
 """After the second signal the process is gone by then, even if a stage will not end."""
+
+
+def surroundings() -> Environment:
+    """Give the runner's surroundings where signals are handled here: a KeyboardInterrupt is then a stage's own."""
+    return Environment(call=partial(call, passing=()))
 
 
 class Signals:

@@ -99,7 +99,7 @@ def run(settings: Settings, agent_name: str, workflow_id: str | None, **options:
 async def _run(settings: Settings, agent: "Agent", which: NewRun | str | None, store: "Storage") -> int:
     """Make or claim the run, work it, tell how it ended and give the exit status."""
     from loopkit.runner import Stopping, claimant, work
-    from loopkit_cli.signals import Signals
+    from loopkit_cli.signals import Signals, surroundings
 
     stopping, me, after = Stopping(), claimant(settings.heartbeat), 0
     with Signals(stopping, waiting_for="the run goes back to the queue when this stage is finished") as signals:
@@ -122,7 +122,9 @@ async def _run(settings: Settings, agent: "Agent", which: NewRun | str | None, s
             watch = Watch(store, held.run, shown, after=after)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(watch.keep_up)
-                left = await work(store, agent, held, heartbeat=settings.heartbeat, stopping=stopping)
+                left = await work(
+                    store, agent, held, heartbeat=settings.heartbeat, stopping=stopping, environment=surroundings()
+                )
                 tasks.cancel_scope.cancel()
             await watch.catch_up()
         await _tell_end(settings, store, left)
@@ -231,10 +233,17 @@ def worker(settings: Settings, concurrency: int, names: tuple[str, ...], drain: 
 
 async def _work(settings: Settings, agents: "list[Agent]", concurrency: int, drain: bool, store: "Storage") -> None:
     from loopkit.runner import Runner, Stopping
-    from loopkit_cli.signals import Signals
+    from loopkit_cli.signals import Signals, surroundings
 
     stopping = Stopping()
-    runner = Runner(store, agents, concurrency=concurrency, heartbeat=settings.heartbeat, stopping=stopping)
+    runner = Runner(
+        store,
+        agents,
+        concurrency=concurrency,
+        heartbeat=settings.heartbeat,
+        stopping=stopping,
+        environment=surroundings(),
+    )
     status = runner.status
     with (
         Signals(stopping, waiting_for="no new runs; those under way go back when their stages are finished"),

@@ -64,7 +64,8 @@ async def call(
             message = describe(error)
             if number == tries or isinstance(error, BadOutput):
                 return Errored(message)
-        context.log(f"Try {number} of {tries} failed and will be made again: {message}")
+        tell = context.retrying or context.log
+        tell(f"Try {number} of {tries} failed and will be made again: {message}")
         await pause(delay(number))
 
 

@@ -37,6 +37,8 @@ class StageContext:
     idempotency_key: str
     """The same for every try of this stage of this run; hand it to services that should act once."""
     sink: Sink = attrs.field(default=_drop, repr=False, eq=False)
+    retrying: Callable[[str], None] | None = attrs.field(default=None, repr=False, eq=False)
+    """Told, before the next try, why the last one failed; None: the log is."""
 
     def log(self, message: str, **metadata: Any) -> None:
         """Add a line to the run's journal. May be called from any thread."""

@@ -8,6 +8,7 @@ returns is dropped.
 import logging
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -15,6 +16,7 @@ import attrs
 from anyio.abc import TaskGroup
 
 from loopkit.agents.agent import Agent, StageContext
+from loopkit.agents.calling import MAX_DELAY_SECONDS
 from loopkit.core import machine, plain
 from loopkit.core.journal import Artifact, ArtifactType, Change, EventType, NewArtifact, NewEvent
 from loopkit.core.outcome import Errored, Evaluation, Outcome
@@ -37,6 +39,9 @@ LOG_DELAY_SECONDS: Final = 0.5
 
 END_SECONDS: Final = 1.0
 """The grace of a runner that ends at once: whoever said so waits at the terminal."""
+
+LONGEST_DELAY: Final = timedelta(seconds=MAX_DELAY_SECONDS)
+"""The longest pause between two tries of a stage."""
 
 RETRY_SECONDS: Final = 0.5
 """Pause before a write is tried again when the store gave no answer."""
@@ -74,6 +79,8 @@ class Work:
         self._interrupt: Interrupt | None = None
         self._call: object = None
         """The call of a stage that is under way; what others still say is dropped."""
+        self._try: object = None
+        """The try of a stage with a timeout that is under way."""
         self._is_writing = False
         self._flushed: anyio.Event | None = None
         """Set while log lines are being written: the next write waits for them."""
@@ -136,9 +143,12 @@ class Work:
         return self._interrupt is None and not self.is_finished
 
     async def _outcome(self, context: StageContext) -> Outcome:
+        spec = self._agent.stage(context.stage)
         self._logs.begin()
+        if spec.timeout is not None:
+            self._watch_try(spec.timeout)
         try:
-            return await self._crew.environment.call(self._agent.stage(context.stage), context)
+            return await self._crew.environment.call(spec, context)
         finally:
             self._call = None
             self._logs.end(context.stage, context.attempt)
@@ -155,6 +165,23 @@ class Work:
         if self._interrupt is Interrupt.CANCEL:
             return machine.cancel_seen(self.run)
         return machine.release(self.run, "the runner stops")
+
+    def _watch_try(self, timeout: timedelta) -> None:
+        """See to it that a try which ignores its timeout does not hold its run for ever."""
+        self._try = object()
+        self._crew.tasks.start_soon(self._end_hung_try, self._try, timeout, name=f"timeout {self.run.id}")
+
+    async def _end_hung_try(self, watched: object, timeout: timedelta) -> None:
+        await anyio.sleep((timeout + self._crew.grace).total_seconds())
+        if self._try is not watched or self._call is None or self.is_finished:
+            return
+        message = f"timed out after {timeout.total_seconds():g} s and does not stop; it is left behind"
+        logger.error("stage %s of run %s %s", self.run.current_stage, self.run.id, message)
+        try:
+            await self._record(machine.advance(self.run, Errored(message)))
+        except LeaseLost:
+            self._lose()
+        self._finish()
 
     async def _leave_behind(self) -> None:
         """After the grace time write what the interrupt means, if the stage is still under way."""
@@ -266,7 +293,18 @@ class Work:
             evaluation=evaluation,
             idempotency_key=f"{run.id}:{run.current_attempt}:{stage.value}",
             sink=self._sink(stage, run.current_attempt),
+            retrying=partial(self._try_failed, stage, run.current_attempt),
         )
+
+    def _try_failed(self, stage: Stage, attempt: int, message: str) -> None:
+        """Write down why a try failed; the next one may log as much again."""
+        self._logs.end(stage, attempt)
+        self._logs.put(NewEvent(event_type=EventType.LOG, stage=stage, attempt=attempt, message=message))
+        self._logs.begin()
+        self._schedule_flush()
+        timeout = self._agent.stage(stage).timeout
+        if timeout is not None:
+            self._watch_try(timeout + LONGEST_DELAY)
 
     def _sink(self, stage: Stage, attempt: int) -> Callable[[str, Mapping[str, Any]], None]:
         """Begin a call: give what takes its log lines, for as long as it is the one under way."""
