@@ -104,7 +104,7 @@ async def work(run_id: str, number: int, grouper: Grouper) -> None:
         kept = (run_id, attempt, "evaluation", f"attempt-{attempt}.eval.json", json.dumps(judged), stamp())
         if judged["score"] >= standard.THRESHOLD:
             events.append(_event(run_id, "stage_change", None, attempt, "Passed", {"status": "passed"}))
-            row = ("passed", None, attempt, judged["score"], stamp(), stamp(), run_id)
+            row: Row = ("passed", None, attempt, judged["score"], stamp(), stamp(), run_id)
         else:
             events.append(_event(run_id, "stage_change", "revising", attempt + 1, "Revising"))
             row = ("running", "revising", attempt + 1, judged["score"], stamp(), None, run_id)

@@ -6,6 +6,7 @@ import re
 import statistics
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -34,20 +35,30 @@ def _looks(store: Any, run_id: str) -> dict[str, Look]:
     }
 
 
-async def look(url: str, times: int) -> dict[str, float]:
-    """Give the median seconds of each look; as many runs as looks are queued first, for the claims."""
-    await loops.queue(url, times + 1)
-    async with open_store(url) as store:
-        page = await store.list_runs(RunQuery(statuses=frozenset({loopkit.RunStatus.PASSED}), limit=200))
-        took: dict[str, list[float]] = {}
-        looks = _looks(store, page.runs[-1].id)
+async def look(urls: dict[str, str], times: int) -> dict[str, dict[str, float]]:
+    """Give the median seconds of each look at each of some databases, looked at in turns.
+
+    As many runs as looks are queued in each first, for the claims.
+    """
+    took: dict[str, dict[str, list[float]]] = {place: {} for place in urls}
+    async with AsyncExitStack() as stack:
+        looks = {}
+        for place, url in urls.items():
+            await loops.queue(url, times + 1)
+            looks[place] = await _looks_at(await stack.enter_async_context(open_store(url)))
         for number in range(times + 1):
-            for name, one in looks.items():
-                began = time.perf_counter()
-                await one()
-                if number:  # the first opens connections and prepares statements
-                    took.setdefault(name, []).append(time.perf_counter() - began)
-    return {name: statistics.median(seconds) for name, seconds in took.items()}
+            for place, names in looks.items():
+                for name, one in names.items():
+                    began = time.perf_counter()
+                    await one()
+                    if number:  # the first opens connections and prepares statements
+                        took[place].setdefault(name, []).append(time.perf_counter() - began)
+    return {place: {name: statistics.median(one) for name, one in names.items()} for place, names in took.items()}
+
+
+async def _looks_at(store: Any) -> dict[str, Look]:
+    page = await store.list_runs(RunQuery(statuses=frozenset({loopkit.RunStatus.PASSED}), limit=200))
+    return _looks(store, page.runs[-1].id)
 
 
 async def plans(url: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Settings:
 
     def loops(self, concurrency: int) -> int:
         """Give how many loops take some seconds at that concurrency."""
-        return self.sized(max(100, min(4000, 40 * concurrency)), max(8, min(concurrency, 64)))
+        return self.sized(max(60, min(2000, 15 * concurrency)), max(8, min(concurrency, 64)))
 
 
 def say(words: str) -> None:

@@ -40,9 +40,11 @@ def _filled(place: Place, size: int) -> str:
 def _looks(place: Place, settings: Settings, urls: dict[int, str]) -> Iterator[Row]:
     found: dict[int, list[dict[str, float]]] = {size: [] for size in urls}
     for repetition in range(settings.repetitions):
-        for size, url in urls.items():
-            say(f"lists on {place.name}, {repetition + 1} of {settings.repetitions}: {size:,} runs")
-            found[size].append(calling.call("looking.look", url=url, times=settings.sized(40, 3)))
+        say(f"lists on {place.name}, {repetition + 1} of {settings.repetitions}")
+        named = {str(size): url for size, url in urls.items()}
+        looked = calling.call("looking.look", urls=named, times=settings.sized(40, 3))
+        for size in urls:
+            found[size].append(looked[str(size)])
     smallest, largest = min(urls), max(urls)
     for name in found[smallest][0]:
         first = [one[name] for one in found[smallest]]

@@ -18,7 +18,7 @@ PEER_RATIO = {"SQLite": 10.0, "PostgreSQL": 5.0}
 PEER_SECONDS = 60
 """A peer that takes longer has failed."""
 PROCESSES = 4
-START_SECONDS = 3.0
+START_SECONDS = 6.0
 """How long several processes are given to be ready for a start together."""
 
 
@@ -28,6 +28,8 @@ class Contender:
 
     name: str
     measure: Callable[[str], dict[str, Any]]
+    is_peer: bool = False
+    """A peer that fails is left out; anything else that fails ends the section."""
     rates: list[float] = field(default_factory=list)
     results: list[dict[str, Any]] = field(default_factory=list)
 
@@ -48,6 +50,8 @@ def _at(place: Place, settings: Settings) -> Iterator[Row]:
             try:
                 found = one.measure(url)
             except calling.Failed as error:
+                if not one.is_peer:
+                    raise
                 settings.skipped.append(f"{one.name} on {place.name}: {error}")
                 contenders.remove(one)
                 continue
@@ -102,7 +106,7 @@ def _peer(module: str, place: Place, settings: Settings) -> Contender:
         child = calling.started(f"peers.{module}.run", python, place=where, loops=loops, concurrency=concurrency)
         return dict(calling.result(child, PEER_SECONDS))
 
-    return Contender(module.removeprefix("on_"), run)
+    return Contender(module.removeprefix("on_"), run, is_peer=True)
 
 
 def _rows(place: Place, settings: Settings, by_name: dict[str, Contender], bare: list[float]) -> Iterator[Row]:
@@ -122,7 +126,7 @@ def _rows(place: Place, settings: Settings, by_name: dict[str, Contender], bare:
     for name in by_name:
         if "sync" in name or "processes" in name:
             yield row(name, f"loopkit, {top} at once", best)
-    peers = [one for name, one in by_name.items() if f"on_{name}" in place.peers]
+    peers = [one for one in by_name.values() if one.is_peer]
     for one in peers:
         note = f"{one.results[-1]['system']}: {one.results[-1]['settings']}"
         yield row(one.name, f"loopkit, {top} at once", best, note=note)
