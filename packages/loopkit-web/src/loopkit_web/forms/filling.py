@@ -207,33 +207,41 @@ def raw_of(schema: Schema, inputs: Mapping[str, Any]) -> dict[str, tuple[str, ..
 
 
 def _flat(root: Schema, schema: Schema, pointer: str, value: Any, depth: int) -> Iterator[tuple[str, tuple[str, ...]]]:
-    match shape_of(schema, depth):
-        case "group" if isinstance(value, Mapping):
-            known = properties_of(schema)
-            for name, inner in known.items():
-                if name in value:
-                    place = pointer_of(pointer, name)
-                    yield from _flat(root, resolved(inner, root), place, value[name], depth + 1)
-            rest = {name: item for name, item in value.items() if name not in known}
-            if rest and pointer == "":
-                yield "/", (_pretty(rest),)
-        case "list" if isinstance(value, list):
-            for index, item in enumerate(value):
-                yield from _flat(root, items_of(schema, root), f"{pointer}/{index}", item, depth + 1)
-        case "choices" if isinstance(value, list):
-            yield pointer, tuple(option_text(item) for item in value)
-        case "flag":
-            yield pointer, ("on",) if value is True else ()
-        case "secret":
-            return
-        case "json":
-            yield pointer, (_pretty(value),)
-        case "moment" if isinstance(value, str):
-            yield pointer, (re.sub(r"(:00)?(\.0+)?(Z|\+00:00)$", "", value),)
-        case _:
-            if value is not None:
-                yield pointer, (option_text(value),)
+    shape = shape_of(schema, depth)
+    if shape == "group" and isinstance(value, Mapping):
+        yield from _flat_group(root, schema, pointer, value, depth)
+    elif shape == "list" and isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _flat(root, items_of(schema, root), f"{pointer}/{index}", item, depth + 1)
+    elif shape == "choices" and isinstance(value, list):
+        yield pointer, tuple(option_text(item) for item in value)
+    elif shape != "secret" and value is not None:
+        yield pointer, _filled(shape, value)
+
+
+def _flat_group(
+    root: Schema, schema: Schema, pointer: str, value: Mapping[str, Any], depth: int
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    known = properties_of(schema)
+    for name, inner in known.items():
+        if name in value:
+            place = pointer_of(pointer, name)
+            yield from _flat(root, resolved(inner, root), place, value[name], depth + 1)
+    rest = {name: item for name, item in value.items() if name not in known}
+    if rest and pointer == "":
+        yield "/", (_pretty(rest),)
+
+
+def _filled(shape: str, value: Any) -> tuple[str, ...]:
+    """Give what one value fills its field with."""
+    if shape == "flag":
+        return ("on",) if value is True else ()
+    if shape == "json":
+        return (_pretty(value),)
+    if shape == "moment" and isinstance(value, str):
+        return (re.sub(r"(:00)?(\.0+)?(Z|\+00:00)$", "", value),)
+    return (option_text(value),)
 
 
 def _pretty(value: Any) -> str:
-    return "" if value in ({}, None) else json.dumps(value, ensure_ascii=False, indent=2)
+    return "" if value == {} else json.dumps(value, ensure_ascii=False, indent=2)

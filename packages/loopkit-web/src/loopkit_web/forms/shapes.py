@@ -32,8 +32,11 @@ _ONE_LINE_FORMATS: Final = frozenset(
 )
 
 
-def resolved(schema: Any, root: Schema) -> Schema:
-    """Give a schema with its local reference followed, and with ``null`` beside one other choice left out."""
+def resolved(schema: Any, root: Schema, depth: int = 0) -> Schema:
+    """Give a schema with its local reference followed, and with ``null`` beside one other choice left out.
+
+    What it says of a list's items is followed as well, as deep as controls go.
+    """
     for _ in range(_MAX_HOPS):
         if not isinstance(schema, Mapping):
             return {}
@@ -45,6 +48,8 @@ def resolved(schema: Any, root: Schema) -> Schema:
         elif (choice := _only_choice(schema)) is not None:
             rest = {key: value for key, value in schema.items() if key not in ("anyOf", "oneOf")}
             schema = {**choice, **rest, "nullable": True}
+        elif isinstance(items := schema.get("items"), Mapping) and depth < _MAX_DEPTH:
+            return {**schema, "items": resolved(items, root, depth + 1)}
         else:
             return schema
     return {}

@@ -1,6 +1,7 @@
 """What a run's buttons do: cancel and retry, one run or many. A form is answered by sending the browser on."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from starlette.responses import Response
 
@@ -9,7 +10,7 @@ from loopkit.core.run import Run
 from loopkit.errors import ConflictError, RunEnded, RunNotFound
 from loopkit_web import workflows
 from loopkit_web.context import Call
-from loopkit_web.pages.layout import new_key, page, segment
+from loopkit_web.pages.layout import form_key, new_key, page, segment
 from loopkit_web.routing import Form
 from loopkit_web.views.status import status_of
 
@@ -21,24 +22,22 @@ _MOST = 200
 async def cancel_run(call: Call) -> Response:
     """``POST /agents/{runId}/cancel``. A run that has ended meanwhile is no failure: its page says how it ended."""
     run_id = call.path["run_id"]
-    try:
+    with suppress(RunEnded):
         await workflows.cancel(call, run_id)
-    except RunEnded:
-        pass
     return call.see_other(f"/agents/{segment(run_id)}")
 
 
 async def retry_run(call: Call) -> Response:
     """``POST /agents/{runId}/retry``: on to the new run; the same form sent twice makes one."""
     form: Form = call.body
-    run = await workflows.retry(call, call.path["run_id"], key=form.get("key") or None)
+    run = await workflows.retry(call, call.path["run_id"], key=form_key(form))
     return call.see_other(f"/agents/{segment(run.id)}")
 
 
 async def cancel_many(call: Call) -> Response:
     """``POST /bulk/cancel``: show what would be cancelled; once that is confirmed, cancel it."""
 
-    async def cancel(run: Run, _: str) -> None:
+    async def cancel(run: Run) -> None:
         await workflows.cancel(call, run.id)
 
     return await _many(call, Action.CANCEL, cancel)
@@ -47,20 +46,20 @@ async def cancel_many(call: Call) -> Response:
 async def retry_many(call: Call) -> Response:
     """``POST /bulk/retry``: show what would be retried; once that is confirmed, retry it."""
 
-    async def retry(run: Run, key: str) -> None:
-        await workflows.retry(call, run.id, key=f"{key}-{run.id}")
+    async def retry(run: Run) -> None:
+        await workflows.retry(call, run.id, key=form_key(call.body, run.id))
 
     return await _many(call, Action.RETRY, retry)
 
 
-async def _many(call: Call, action: Action, act: Callable[[Run, str], Awaitable[None]]) -> Response:
+async def _many(call: Call, action: Action, act: Callable[[Run], Awaitable[None]]) -> Response:
     form: Form = call.body
     runs = await _runs(call, form.getlist("id"))
     ready = [run for run in runs if action in actions(run)]
-    if key := form.get("confirmed"):
+    if form.get("confirmed"):
         for run in ready:
             try:
-                await act(run, key)
+                await act(run)
             except (ConflictError, RunNotFound):
                 continue  # it has ended, or gone, since it was looked at
         return call.see_other("/agents")

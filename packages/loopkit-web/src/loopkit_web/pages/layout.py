@@ -2,6 +2,7 @@
 
 import secrets
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -11,8 +12,9 @@ from starlette.responses import HTMLResponse, Response
 from loopkit_web.assets import asset_path
 from loopkit_web.context import Call
 from loopkit_web.rendering.environment import render
+from loopkit_web.routing import Form
 
-__all__ = ["Live", "new_key", "page", "page_html", "segment"]
+__all__ = ["Live", "form_key", "new_key", "page", "page_html", "segment"]
 
 _THEMES: Final = ("dark", "light")
 THEME_COOKIE: Final = "loopkit-theme"
@@ -89,6 +91,12 @@ def page(
     return call.unchanged(tag) or HTMLResponse(
         page_html(call, template, title=title, part=True, **values), headers={"ETag": tag}
     )
+
+
+def form_key(form: Form, *parts: str) -> str | None:
+    """Give the idempotency key of a form that was sent, made of its own key and what else must be the same."""
+    key = form.get("key")
+    return sha256("\0".join([key, *parts]).encode()).hexdigest() if key else None
 
 
 def new_key() -> str:

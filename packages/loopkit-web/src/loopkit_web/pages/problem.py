@@ -21,6 +21,6 @@ def problem_page(call: Call, problem: Problem) -> str:
     """
     form = Markup()
     if problem.code == "unauthenticated" and isinstance(call.site.access, TokenAccess):
-        form = Markup(sign_in_form(call, problem.extra))  # noqa: S704 - it escapes what it is made of
+        form = Markup(sign_in_form(call, problem.extra))  # it escapes what it is made of
     heading = _HEADINGS.get(problem.code, problem.title)
     return page_html(call, "problem.html", title=problem.title, problem=problem, heading=heading, form=form)

@@ -8,11 +8,12 @@ from anyio import to_thread
 from starlette.responses import Response
 
 from loopkit.agents.agent import Agent
+from loopkit.core import plain
 from loopkit.errors import Fault, UnknownAgent
 from loopkit_web import forms, reading, workflows
 from loopkit_web.context import Call
 from loopkit_web.forms.controls import Control
-from loopkit_web.pages.layout import new_key, page, segment
+from loopkit_web.pages.layout import form_key, new_key, page, segment
 from loopkit_web.rendering import words
 from loopkit_web.routing import Form
 from loopkit_web.views.fleet import FleetView, fleet_of
@@ -109,12 +110,13 @@ async def take_form(call: Call) -> Response:
     if faults:
         return await _again(call, agent, form, raw, faults)
     body: workflows.Start = reading.structured(workflows.Start, document)
-    run = await workflows.start(call, body, key=form.get("key") or None)
+    # Sent again as it is, a form gives the same run; sent again with other inputs, it means another one.
+    run = await workflows.start(call, body, key=form_key(form, plain.dumps(document)))
     return call.see_other(f"/agents/{segment(run.id)}")
 
 
 def _read(call: Call, agent: Agent, form: Form, raw: forms.Raw) -> tuple[dict[str, Any], forms.Raw, list[Fault]]:
-    """Give the form as the API's body, its fields tidied up, and everything that is wrong, found as the API finds it."""
+    """Give the form as the API's body, its fields tidied up, and all that is wrong, as the API finds it."""
     inputs, raw, unread = forms.read(agent.inputs, raw)
     document: dict[str, Any] = {"agentName": agent.name, "inputs": inputs}
     for name in _SETTINGS:

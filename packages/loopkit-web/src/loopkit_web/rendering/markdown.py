@@ -18,6 +18,7 @@ __all__ = ["MAX_CHARS", "render"]
 MAX_CHARS: Final = 64_000
 _MAX_TOKENS: Final = 20_000
 _MAX_CELLS: Final = 4_000
+_MAX_GROWN_CELLS: Final = 20_000
 _MAX_HTML: Final = 512_000
 _DEMOTED: Final = 2
 """A heading of the text stands this many levels below its own: the page has the first two."""
@@ -41,7 +42,7 @@ _ALIGNED: Final = re.compile(r"text-align:(left|right|center)")
 
 def render(text: str) -> Markup | None:
     """Give Markdown as safe HTML; None where it is to be shown as plain text instead."""
-    if len(text) > MAX_CHARS:
+    if len(text) > MAX_CHARS or _grows(text):
         return None
     try:
         env: dict[str, Any] = {}
@@ -52,6 +53,12 @@ def render(text: str) -> Markup | None:
     except RecursionError:
         return None
     return Markup(_clean(html)) if len(html) <= _MAX_HTML else None
+
+
+def _grows(text: str) -> bool:
+    """True for a table whose rows would be filled up with far more cells than they name."""
+    lines = text.split("\n")
+    return max(line.count("|") for line in lines) * len(lines) > _MAX_GROWN_CELLS
 
 
 def _is_too_much(tokens: Sequence[Token]) -> bool:

@@ -1,0 +1,1 @@
+"""What the pages are made of, and the pages over HTTP without a browser."""
