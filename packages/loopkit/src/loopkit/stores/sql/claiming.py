@@ -187,7 +187,7 @@ def tell_claim(written: FromClause, *where: ColumnElement[bool]) -> Insert:
     claimed_by = func.coalesce(written.c.claimed_by, constant(""))
     number = func.substr(claimed_by, func.length(_CALL["claimed_prefix"]) + constant(1))
     metadata = func.replace(told.c.metadata, constant(_CLAIMED_BY), _CALL["claimed_prefix_json"] + number)
-    event = {name: told.c[name] for name in ("event_type", "stage", "message")}
+    event: dict[str, Any] = {name: told.c[name] for name in ("event_type", "stage", "message")}
     event |= {"run_id": written.c.id, "attempt": null(), "metadata": metadata}
     row = event_values(event, written.c.current_attempt, written.c.event_seq - told.c.back)
     source = (

@@ -65,7 +65,8 @@ def landed(batch: Batch, find_run: Find, find_claim: Callable[[Claiming], Claime
 
     A change whose run was written again since then counts as refused; the writer looks closer at those.
     """
-    by_id = {run_id: find_run(run_id) for item in (*batch.records, *batch.submissions) for run_id in ids_of(item)}
+    written: list[Recording | Submission] = [*batch.records, *batch.submissions]
+    by_id = {run_id: find_run(run_id) for item in written for run_id in ids_of(item)}
     taken = {item.write: find_claim(item) for item in claims(batch)}
     traces = [row[LAST_WRITE] for row in by_id.values() if row is not None]
     own = {item.write for item in batch.items}

@@ -37,7 +37,7 @@ class StatementClock(FunctionElement[Any]):
 class Instant(FunctionElement[Any]):
     """A time as what sorts as a moment: the Julian day number, or on PostgreSQL the time itself. Indexable."""
 
-    type = Double().with_variant(postgresql.TIMESTAMP(timezone=True), "postgresql")
+    type: Any = Double().with_variant(postgresql.TIMESTAMP(timezone=True), "postgresql")
     inherit_cache = True
     name = "instant"
 

@@ -66,7 +66,7 @@ class Claiming(Item):
     """A claim of the oldest runs of some agents, or of one run."""
 
     call: dict[str, Any]
-    agents: Sequence[Row]
+    agents: Sequence[Any]
     run_id: str | None
     """Set: claim this run and no other."""
     give_back: Callable[[Any], Iterable[Item]]

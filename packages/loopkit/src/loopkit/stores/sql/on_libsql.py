@@ -22,7 +22,7 @@ from loopkit.stores.sql.sources import TEXT, Items, Script, constant, each, item
 from loopkit.stores.sql.tables import artifacts, keys, runs
 from loopkit.stores.sql.whole import Run, Scripts, Settle, WholeBatches, array, claimed
 
-DIALECT: Final = sqlite.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+DIALECT: Final = sqlite.dialect(paramstyle="named")
 
 _CHANGES: Final = items(each(statements.CHANGE, "changes"))
 _EVENTS: Final = items(each(statements.EVENT, "events"))

@@ -17,7 +17,7 @@ from loopkit.stores.sql.items import Beating, Claiming, Recording, Submission, c
 from loopkit.stores.sql.sources import TEXT, constant, one, script
 from loopkit.stores.sql.tables import artifacts, events, runs
 
-DIALECT: Final = sqlite.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+DIALECT: Final = sqlite.dialect(paramstyle="named")
 _RUN_ID: Final = bindparam("run_id", type_=TEXT)
 _ROW: Final = (*statements.run_columns(), runs.c.last_write, runs.c.event_seq)
 
@@ -137,7 +137,8 @@ def _own_connection(engine: Engine) -> sqlite3.Connection:
 def _record(cursor: sqlite3.Cursor, items: Sequence[Recording], clock: dict[str, Any]) -> None:
     """Update all rows, look at what they are now, then add what belongs to those that were written."""
     now = clock["now"]
-    stays, goes = [], []
+    stays: list[Any] = []
+    goes: list[Any] = []
     for item in items:
         item.row["now"] = now
         (stays if item.change.then.status is RunStatus.RUNNING else goes).append(item.row)

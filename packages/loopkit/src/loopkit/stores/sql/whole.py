@@ -77,7 +77,8 @@ class WholeBatches(ABC):
         clock = self._clock()
         with self._transaction(batch) as run:
             self._wait_for_locks(run, batch, clock)
-            ids = {run_id for item in (*batch.records, *batch.submissions) for run_id in ids_of(item)}
+            written: list[Recording | Submission] = [*batch.records, *batch.submissions]
+            ids = {run_id for item in written for run_id in ids_of(item)}
             found = {run_id: run(self.scripts.run_now, {"run_id": run_id, **clock}) for run_id in ids}
             taken = {item.write: run(self.scripts.claimed_by_call, item.call) for item in claims(batch)}
         return landed(
@@ -164,7 +165,8 @@ class WholeBatches(ABC):
         before = {key: run(self.scripts.run_of_key, {"key": key, **clock}) for key in keyed}
 
         def settle() -> None:
-            made, known = _by_id(answers), {key: answer.fetchone() for key, answer in before.items()}
+            made = _by_id(answers)
+            known: dict[str | None, Any] = {key: answer.fetchone() for key, answer in before.items()}
             for item in items:
                 item.outcome = [made.get(run_id) or known[key] for run_id, key in zip(item.ids, item.keys, strict=True)]
 
