@@ -227,7 +227,7 @@ def test_an_error_ends_the_run_and_is_never_a_score(stage: Stage) -> None:
         (Stage.PRODUCING, Evaluated(Evaluation(0.5))),
         (Stage.REVISING, Evaluated(Evaluation(0.9))),
         (Stage.EVALUATING, Produced("text")),
-        *((state, outcome) for state in (RunStatus.QUEUED, *sorted(ENDED)) for outcome in (Produced("x"), Errored("x"))),
+        *((state, made) for state in (RunStatus.QUEUED, *sorted(ENDED)) for made in (Produced("x"), Errored("x"))),
     ],
 )
 def test_an_outcome_of_another_stage_is_impossible(stage: State, outcome: Outcome) -> None:
