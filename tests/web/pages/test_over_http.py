@@ -30,6 +30,7 @@ class Page(HTMLParser):
         self.forms: list[dict[str, Any]] = []
         self._button = False
         self.feed(answer.text)
+        self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
@@ -39,6 +40,9 @@ class Page(HTMLParser):
         elif self.forms and tag == "input" and given.get("type") not in ("checkbox", "radio"):
             self.forms[-1]["fields"][given.get("name", "")] = given.get("value", "")
         self._button = self._button or tag == "button"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._button = self._button and tag != "button"
 
     def handle_data(self, data: str) -> None:
         self.text += data

@@ -207,6 +207,9 @@ class App:
             return None
         settings = self._site.settings
         is_form = endpoint.body is Form
+        headers = call.request.headers
+        if is_form and "content-type" not in headers and headers.get("content-length", "0") == "0":
+            return Form(fields=())  # a form without fields, from a client that is no browser
         body = await reading.content(
             call.request,
             media_type="application/x-www-form-urlencoded" if is_form else "application/json",

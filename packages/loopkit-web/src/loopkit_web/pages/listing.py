@@ -40,7 +40,7 @@ async def show_list(call: Call) -> Response:
         "list.html",
         title="Agent Workflows",
         part=filters.part is not None,
-        facts=(view, stuck),
+        facts=(view.facts, stuck),
         nav="/agents",
         live=_live(call, view),
         view=view,

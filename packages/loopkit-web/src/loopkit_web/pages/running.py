@@ -63,7 +63,7 @@ async def show_run(call: Call) -> Response:
         "run.html",
         title=f"{view.status.words} · {run.agent_name}",
         part=is_part,
-        facts=(run, [(one.id, len(one.content)) for one in artifacts], view.strip, tab),
+        facts=(_state(run), [(one.id, len(one.content)) for one in artifacts], view.strip, tab),
         nav="/agents",
         live=_live(call, run, tab, events),
         view=view,
@@ -79,14 +79,15 @@ async def show_events(call: Call) -> Response:
     """``GET /agents/{runId}/events``: a window of the timeline, to be added to the one that is open."""
     query: Window = call.query
     run = await call.store.get_run(call.path["run_id"])
-    artifacts = await call.store.list_artifacts(run.id)
     first = await call.store.list_events(run.id, limit=1)
     events = await _window(call, run, before=query.before, after=query.after)
+    told = any(map(_tells_of_artifact, events))
+    artifacts = await call.store.list_artifacts(run.id) if told else []  # a talkative stage asks often
     shown = await to_thread.run_sync(_shown, artifacts, events, "timeline")
     view = run_view(run, artifacts, shown, None, None)
     newest = await call.store.list_events(run.id, before=_LAST_ID, limit=1)
     timeline = _timeline(view, artifacts, events, first, newest)
-    facts = (run, [event.id for event in events])
+    facts = (_state(run), [event.id for event in events], newest)
     return page(call, "events.html", title="Events", part=True, facts=facts, run=run, timeline=timeline)
 
 
@@ -116,12 +117,17 @@ def _timeline(
     by_place = {(one.attempt, one.artifact_type): one for one in artifacts}
     attempts = rail_of(view.run, artifacts, judgements(artifacts, view.run.pass_threshold)).attempts
     return Timeline(
-        groups=groups_of(view.run, events, by_place, view.shown, attempts),
+        groups=groups_of(view.run, events, by_place, view.shown, attempts if artifacts else ()),
         first=events[0].id if events else 0,
         last=events[-1].id if events else 0,
         has_earlier=bool(events and first and first[0].id < events[0].id),
         has_later=bool(events and newest and events[-1].id < newest[-1].id),
     )
+
+
+def _state(run: Run) -> Run:
+    """Give what of a run can change."""
+    return attrs.evolve(run, inputs={})
 
 
 def _actor(first: Sequence[RunEvent]) -> str | None:

@@ -146,7 +146,7 @@ async def _again(call: Call, agent: Agent, form: Form, raw: forms.Raw, faults: S
         agent=agent,
         key=form.get("key") or new_key(),
         controls=controls,
-        faults=[_form_fault(one, controls) for one in faults],
+        faults=[_form_fault(one, controls) for one in _in_order(faults, controls)],
         max_attempts=form.get("maxAttempts"),
         pass_threshold=form.get("passThreshold"),
         cycle_id=form.get("cycleId"),
@@ -157,6 +157,12 @@ async def _again(call: Call, agent: Agent, form: Form, raw: forms.Raw, faults: S
 
 def _is_input(fault: Fault) -> bool:
     return fault.pointer == "/inputs" or fault.pointer.startswith("/inputs/")
+
+
+def _in_order(faults: Sequence[Fault], controls: Sequence[Control]) -> list[Fault]:
+    """Give faults in the order of their controls, those without one last."""
+    places = {f"/inputs{one.pointer}": at for at, one in enumerate(one for top in controls for one in top.walk())}
+    return sorted(faults, key=lambda fault: places.get(fault.pointer, len(places)))
 
 
 def _form_fault(fault: Fault, controls: Sequence[Control]) -> FormFault:

@@ -6,6 +6,7 @@ short list of tags. Text that is too long, or that grows too much, is not render
 
 import re
 from collections.abc import Mapping, MutableMapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import nh3
@@ -40,8 +41,12 @@ _ADDRESS: Final = re.compile(r"(?:https?://[^/\\]|mailto:)", re.IGNORECASE)
 _ALIGNED: Final = re.compile(r"text-align:(left|right|center)")
 
 
+@lru_cache(maxsize=64)
 def render(text: str) -> Markup | None:
-    """Give Markdown as safe HTML; None where it is to be shown as plain text instead."""
+    """Give Markdown as safe HTML; None where it is to be shown as plain text instead.
+
+    The same text is rendered once: a page that is open asks again whenever its run moves.
+    """
     if len(text) > MAX_CHARS or _grows(text):
         return None
     try:

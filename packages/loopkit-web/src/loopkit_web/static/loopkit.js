@@ -308,7 +308,7 @@ const merge = (box, group, early) => {
   const at = early ? box.firstElementChild : box.lastElementChild;
   if (!at?.dataset.key || at.dataset.key !== group.dataset.key) return box[early ? 'prepend' : 'append'](group);
   const summary = $(':scope>summary', group);
-  if (!early && summary) $(':scope>summary', at)?.replaceWith(summary);
+  if (!early && summary?.children.length > 1) $(':scope>summary', at)?.replaceWith(summary);
   if (at.tagName === 'OL' || group.matches('.section')) {
     const [list, added] = [$(':scope>ol', at), $(':scope>ol', group)];
     list[early ? 'prepend' : 'append'](...added.children);

@@ -122,6 +122,12 @@ class ListView:
     """Something on it is at work or waits."""
 
     @property
+    def facts(self) -> Sequence[Any]:
+        """Give what tells one such list from another, without the runs' inputs, which never change."""
+        rows = [(attrs.evolve(row.run, inputs={}), row.second, row.spark) for row in self.rows]
+        return [self.filters, self.chips, rows, self.next_path, self.agents]
+
+    @property
     def days(self) -> Iterator[tuple[date | None, list[Row]]]:
         """The rows by the day they were made, where the list is in that order."""
         by_day = self.filters.sort in (Order.CREATED, Order.CREATED_ASC)
