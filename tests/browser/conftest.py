@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,7 @@ def world() -> Iterator[tuple[str, dict[str, str], World]]:
     made = World()
     with start_blocking_portal() as portal:
         ids = portal.call(fill, made)
+    made.clock.at = datetime.now(UTC)  # it stands still, so that no run stalls while the tests look at it
     with InThread(create_app(made.store, agents(), access=allow_all)) as url:
         yield url, ids, made
 
