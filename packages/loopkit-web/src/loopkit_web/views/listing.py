@@ -222,7 +222,7 @@ def _second_line(run: Run, served: frozenset[str] | None) -> tuple[str, datetime
     if status == "cancelled":
         return f"In attempt {run.current_attempt}" if run.started_at else "Before it began", None
     if run.error_message:
-        return words.shorten(run.error_message, 34), None
+        return words.shorten(run.error_message, 26), None
     return ("The only attempt used" if run.max_attempts == 1 else f"All {run.max_attempts} attempts used"), None
 
 
