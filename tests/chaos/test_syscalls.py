@@ -56,9 +56,10 @@ def strike(url: str, fault: str, position: int, folder: Path) -> Ended:
 
 async def finish(url: str) -> dict[str, str]:
     """Do what is left with a sound process, and give how each run ended."""
-    async with open_store(url, stalled_after=timedelta(milliseconds=1)) as store:
-        await anyio.sleep(0.01)
-        await loopkit.Runner(store, [agent()], heartbeat=timedelta(microseconds=500)).drain()
+    async with open_store(url, stalled_after=timedelta(seconds=2)) as store:
+        if any(not run.ended for run in (await store.list_runs(RunQuery())).runs):
+            await anyio.sleep(2.1)
+        await loopkit.Runner(store, [agent()], heartbeat=timedelta(seconds=0.5)).drain()
         assert await store.check() == []
         return {run.id: run.status.value for run in (await store.list_runs(RunQuery())).runs}
 

@@ -17,7 +17,7 @@ from loopkit.core import machine
 from loopkit.core.lease import Claimant
 from loopkit.core.outcome import Evaluated, Evaluation, Produced
 from loopkit.core.run import NewRun
-from loopkit.runner import work
+from loopkit.runner import Environment, work
 from loopkit.storage import Held
 from tests.runner.loops import agent
 
@@ -418,3 +418,24 @@ async def test_each_try_may_log_its_lines_and_why_it_failed_is_always_told() -> 
     failed = next(number for number, message in enumerate(told) if "again please" in message)
     assert told.index("try 1 line 999") < failed < told.index("try 2 line 0")
     assert told.count("3 more log lines were dropped") == 2
+
+
+async def test_a_process_that_was_frozen_calls_no_further_stage() -> None:
+    """A runner that could not renew for too long takes its lease for lost before it calls anything."""
+    store = MemoryStore(stalled_after=timedelta(seconds=10))
+    one = agent(produce=lambda context: pytest.fail("called"))
+    held = await start(store, one)
+
+    class Woken:
+        def __init__(self) -> None:
+            self.looks = 0
+
+        def now(self) -> datetime:
+            raise AssertionError
+
+        def monotonic(self) -> float:
+            self.looks += 1
+            return 0.0 if self.looks == 1 else 60.0
+
+    with pytest.raises(LeaseLost):
+        await work(store, one, held, heartbeat=timedelta(seconds=1), environment=Environment(clock=Woken()))

@@ -92,6 +92,10 @@ class Keeper:
         if self._holdings.get(holding.lease.run_id) is holding:
             del self._holdings[holding.lease.run_id]
 
+    def is_overdue(self, holding: Holding) -> bool:
+        """True when the lease was not renewed for so long that another runner may hold the run by now."""
+        return self._clock.monotonic() - holding.renewed_at > self._deadline
+
     async def step(self) -> None:
         """Renew what is due, look at the rest, and interrupt holders whose lease is lost or run is to be cancelled."""
         holdings = list(self._holdings.values())
@@ -106,7 +110,7 @@ class Keeper:
         except StorageError as error:
             logger.warning("could not renew %d leases: %s", len(due), error)
         for holding in holdings:
-            if self._clock.monotonic() - holding.renewed_at > self._deadline:
+            if self.is_overdue(holding):
                 holding.interrupt(Interrupt.LOST)
 
     def _tell(self, holdings: Sequence[Holding], beats: Sequence[Beat], renewed_at: float | None = None) -> None:

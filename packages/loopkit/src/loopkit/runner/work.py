@@ -131,6 +131,8 @@ class Work:
         elif inputs is None:
             await self._record(machine.advance(self.run, Errored(str(self._invalid))))
         while self.run.status is RunStatus.RUNNING and self._goes_on() and not self._crew.stopping.asked:
+            if self._crew.keeper.is_overdue(self._holding):  # a process that was frozen learns it here at the soonest
+                raise LeaseLost(self.run.id)
             outcome = await self._outcome(self._context(inputs, output, evaluation))
             if not self._goes_on():
                 return
