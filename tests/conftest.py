@@ -10,6 +10,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Generator, Iterator
@@ -104,6 +105,8 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in a shell's background: children would not hear it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith("LOOPKIT_") and not name.startswith("LOOPKIT_TEST")]:
         del os.environ[name]  # a developer's own settings must not reach what is tested
     if (given := getattr(config, "workerinput", None)) is not None:
