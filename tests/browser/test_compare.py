@@ -57,7 +57,7 @@ def test_attempts_are_chosen_and_stepped_through(opened: Opener, world: World) -
     page.get_by_label("From").select_option("2")
     page.get_by_label("To", exact=True).select_option("3")
     page.get_by_role("button", name="Compare", exact=True).click()
-    assert "a=2&b=3" in page.url
+    page.wait_for_url("**/compare?*a=2&b=3*")
     page.keyboard.press("n")
     expect(page.locator("#h1")).to_be_focused()
     page.keyboard.press("n")
@@ -65,5 +65,5 @@ def test_attempts_are_chosen_and_stepped_through(opened: Opener, world: World) -
     page.keyboard.press("p")
     expect(page.locator("#h1")).to_be_focused()
     page.get_by_role("link", name="Inline").click()
-    assert "view=inline" in page.url
+    page.wait_for_url("**/compare?*view=inline*")
     expect(page.locator(".hunk").first).to_be_visible()
