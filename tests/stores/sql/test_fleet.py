@@ -27,6 +27,7 @@ def test_figures_equal_the_reference(database: Database, foreign: Foreign, monke
     runs = every_run(database, [run["id"] for run in made])
     with database.reading() as connection:
         assert fleet.stats(connection, CLOCK) == listing.stats(runs)
+        assert fleet.overview(connection, CLOCK) == listing.overview(runs)
 
 
 def test_holdings_begin_with_the_longest_silent(database: Database, foreign: Foreign) -> None:

@@ -11,24 +11,26 @@ Rules for all verbs:
 * Rows inserted, claimed or cancelled by other programs through plain SQL are as valid as loopkit's own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
-from loopkit.core.journal import Artifact, Change, RunEvent
+from loopkit.core.journal import Artifact, ArtifactInfo, Change, RunEvent
 from loopkit.core.lease import Beat, Claimant, Lease
 from loopkit.core.run import NewRun, Run, RunStatus
 
 __all__ = [
+    "AgentOverview",
     "AgentStats",
     "Copying",
     "Fleet",
     "Held",
     "Maintenance",
     "Order",
+    "Overview",
     "RunPage",
     "RunQuery",
     "RunnerInfo",
@@ -233,8 +235,18 @@ class Storage(Protocol):
         """
         ...
 
-    async def list_artifacts(self, run_id: str) -> list[Artifact]:
+    async def list_artifacts(self, run_id: str, *, only: Collection[int] | None = None) -> list[Artifact]:
         """Give the artifacts of a run, by attempt, an output before its evaluation.
+
+        With ``only``: those of them with one of these ids.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
+        ...
+
+    async def describe_artifacts(self, run_id: str) -> list[ArtifactInfo]:
+        """Give the same as :meth:`list_artifacts`, without the texts, which may be large and are not read.
 
         Raises:
             RunNotFound: there is no such run.
@@ -321,6 +333,29 @@ class AgentStats:
     passed_at_attempt: Mapping[int, int] = attrs.field(factory=dict)
 
 
+@attrs.frozen(kw_only=True)
+class AgentOverview:
+    """What waits of one agent, and how it did last."""
+
+    agent: str
+    queued: int = 0
+    """At most 1,000, which stands for 1,000 or more; ``stalled`` too."""
+    stalled: int = 0
+    oldest_queued_at: datetime | None = None
+    last_score: float | None = None
+    """The best score of the run that passed or failed last; None where it has none."""
+
+
+@attrs.frozen(kw_only=True)
+class Overview:
+    """What stands above a list of runs. As quick for a million runs as for a thousand."""
+
+    counts: Mapping[str, int]
+    """Runs by status, of all agents together, each at most 1,000 (then "1,000 or more"); ``stalled`` as well."""
+    agents: tuple[AgentOverview, ...]
+    """Every agent that has runs, by name."""
+
+
 @runtime_checkable
 class Fleet(Protocol):
     """What pages show beside the runs. Nothing a claim depends on."""
@@ -335,6 +370,10 @@ class Fleet(Protocol):
 
     async def holdings(self, *, limit: int = 1000) -> list[Run]:
         """Give running runs, the longest silent first."""
+        ...
+
+    async def overview(self) -> Overview:
+        """Count the runs by status, and tell of every agent what waits."""
         ...
 
     async def stats(self) -> list[AgentStats]:

@@ -68,17 +68,28 @@ class NewArtifact:
 
 
 @attrs.frozen(kw_only=True)
-class Artifact:
-    """Kept text of an attempt: its output, or its evaluation."""
+class ArtifactInfo:
+    """What is known of an artifact without its text."""
 
     id: int
     run_id: str
     attempt: int
     artifact_type: ArtifactType
     filename: str
-    content: str
     is_json: bool = False
     created_at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class Artifact(ArtifactInfo):
+    """Kept text of an attempt: its output, or its evaluation."""
+
+    content: str
+
+    @property
+    def info(self) -> ArtifactInfo:
+        """The same without the text."""
+        return ArtifactInfo(**{field.name: getattr(self, field.name) for field in attrs.fields(ArtifactInfo)})
 
 
 @attrs.frozen(kw_only=True)

@@ -9,7 +9,7 @@ from typing import Final
 
 from loopkit.core.run import Run, RunStatus
 from loopkit.errors import UnusableOption
-from loopkit.storage import AgentStats, Order, RunPage, RunQuery
+from loopkit.storage import AgentOverview, AgentStats, Order, Overview, RunPage, RunQuery
 
 NEWEST: Final = 1000
 """How many of the newest matches a sort by score or duration looks at, and how many runs figures cover."""
@@ -99,6 +99,38 @@ def read_cursor(cursor: str, order: Order) -> tuple[float, str]:
     return key, run_id
 
 
+def overview(runs: Sequence[Run]) -> Overview:
+    """Count ``runs`` by status, and tell of every agent in them what waits."""
+    agents = [
+        _overview(name, [run for run in runs if run.agent_name == name])
+        for name in sorted({r.agent_name for r in runs})
+    ]
+    return Overview(counts=_counts(runs), agents=tuple(agents))
+
+
+def _overview(agent: str, runs: list[Run]) -> AgentOverview:
+    counts = _counts(runs)
+    judged = [run for run in runs if run.completed_at and run.status in (RunStatus.PASSED, RunStatus.FAILED)]
+    last = max(judged, key=lambda run: (run.completed_at, run.id), default=None)
+    return AgentOverview(
+        agent=agent,
+        queued=counts.get("queued", 0),
+        stalled=counts.get("stalled", 0),
+        oldest_queued_at=_oldest_queued(runs),
+        last_score=last.final_score if last else None,
+    )
+
+
+def _counts(runs: Sequence[Run]) -> dict[str, int]:
+    counts = Counter(run.status.value for run in runs)
+    counts["stalled"] = sum(run.stalled for run in runs)
+    return {name: min(count, NEWEST) for name, count in counts.items() if count}
+
+
+def _oldest_queued(runs: Sequence[Run]) -> datetime | None:
+    return min((run.created_at for run in runs if run.status is RunStatus.QUEUED), default=None)
+
+
 def stats(runs: Sequence[Run]) -> list[AgentStats]:
     """Give the figures of every agent in ``runs``, by name."""
     return [
@@ -107,16 +139,13 @@ def stats(runs: Sequence[Run]) -> list[AgentStats]:
 
 
 def _stats(agent: str, runs: list[Run]) -> AgentStats:
-    counts = Counter(run.status.value for run in runs)
-    counts["stalled"] = sum(run.stalled for run in runs)
     ended = sorted((r for r in runs if r.completed_at), key=lambda r: (r.completed_at, r.id), reverse=True)[:NEWEST]
     passed = [run for run in ended if run.status is RunStatus.PASSED]
     scored = [run.final_score for run in ended if run.final_score is not None]
-    queued = [run.created_at for run in runs if run.status is RunStatus.QUEUED]
     return AgentStats(
         agent=agent,
-        counts={name: min(count, NEWEST) for name, count in counts.items() if count},
-        oldest_queued_at=min(queued, default=None),
+        counts=_counts(runs),
+        oldest_queued_at=_oldest_queued(runs),
         ended=len(ended),
         passed=len(passed),
         mean_score=sum(scored) / len(scored) if scored else None,

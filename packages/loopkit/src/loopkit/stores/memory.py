@@ -4,7 +4,7 @@ Nothing outlives the process. One lock stands for the transaction; what happens 
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
@@ -14,11 +14,11 @@ from loopkit.clock import SystemClock, SystemIds, truncate
 from loopkit.core import ids as naming
 from loopkit.core import machine, plain
 from loopkit.core.ids import Ids
-from loopkit.core.journal import Artifact, ArtifactType, Change, NewArtifact, NewEvent, Next, RunEvent
+from loopkit.core.journal import Artifact, ArtifactInfo, ArtifactType, Change, NewArtifact, NewEvent, Next, RunEvent
 from loopkit.core.lease import Beat, Claimant, Lease
 from loopkit.core.run import NewRun, Run, RunStatus, is_stalled
 from loopkit.errors import KeyReused, LeaseLost, RunNotClaimable, RunNotFound
-from loopkit.storage import AgentStats, Held, RunnerInfo, RunPage, RunQuery, Trajectory, Violation
+from loopkit.storage import AgentStats, Held, Overview, RunnerInfo, RunPage, RunQuery, Trajectory, Violation
 from loopkit.stores import listing
 
 __all__ = ["MemoryStore"]
@@ -145,10 +145,15 @@ class MemoryStore:
             found = [e for e in self._events[run_id] if e.id > after and (before is None or e.id < before)]
             return found[:limit] if before is None else found[-limit:]
 
-    async def list_artifacts(self, run_id: str) -> list[Artifact]:
+    async def list_artifacts(self, run_id: str, *, only: Collection[int] | None = None) -> list[Artifact]:
         with self._lock:
             self._get(run_id)
-            return self._kept(run_id)
+            return [artifact for artifact in self._kept(run_id) if only is None or artifact.id in only]
+
+    async def describe_artifacts(self, run_id: str) -> list[ArtifactInfo]:
+        with self._lock:
+            self._get(run_id)
+            return [artifact.info for artifact in self._kept(run_id)]
 
     async def check(self) -> list[Violation]:
         """Give nothing: rows are made by the machine alone here, and nobody else can reach them."""
@@ -194,6 +199,10 @@ class MemoryStore:
         with self._lock:
             held = [run for run in self._all() if run.status is RunStatus.RUNNING]
             return sorted(held, key=lambda run: (run.last_seen_at, run.id))[:limit]
+
+    async def overview(self) -> Overview:
+        with self._lock:
+            return listing.overview(self._all())
 
     async def stats(self) -> list[AgentStats]:
         with self._lock:

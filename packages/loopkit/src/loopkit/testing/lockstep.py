@@ -328,7 +328,8 @@ async def _fleet(side: Side, random: Random) -> object:
         return None
     store = side.store
     shown = await store.trajectories(random.sample(side.runs, min(len(side.runs), 3)))
-    return [await store.holdings(limit=random.randint(1, 5)), await store.stats(), list(shown.values())]
+    figures = [await store.overview(), await store.stats()]
+    return [await store.holdings(limit=random.randint(1, 5)), *figures, list(shown.values())]
 
 
 async def _wait(side: Side, random: Random) -> None:

@@ -12,7 +12,7 @@ from loopkit.core.journal import EventType, NewEvent
 from loopkit.core.outcome import Outcome, Produced
 from loopkit.core.run import RunStatus
 from loopkit.errors import RunNotFound
-from loopkit.storage import Copying, Fleet, Maintenance, RunnerInfo, Storage, Wakeups
+from loopkit.storage import AgentOverview, Copying, Fleet, Maintenance, Overview, RunnerInfo, Storage, Wakeups
 from loopkit.testing.cases.base import TICK, Cases, fall_silent
 from loopkit.testing.clock import StoreClock
 from loopkit.testing.steps import (
@@ -233,6 +233,35 @@ class FleetSuite(Cases):
         assert writer.mean_attempts == pytest.approx(5 / 4)
         assert writer.passed_at_attempt == {1: 1, 2: 1}
         assert (await storage.get_run(stalled.run.id)).stalled
+
+    async def test_an_overview_of_all_runs(self, storage: Storage, clock: StoreClock) -> None:
+        """Counts over all agents, and of each what waits and the score of the run that passed or failed last."""
+        assert isinstance(storage, Fleet)
+        assert await storage.overview() == Overview(counts={}, agents=())
+        await start_one(storage)
+        fall_silent(storage, clock)
+        waiting = await submit_one(storage, agent_name="painter")
+        clock.advance(TICK)
+        await submit_one(storage, agent_name="painter")
+        for score in (0.8, 0.9):
+            await work_to_end(storage, await start_one(storage), score)
+            clock.advance(TICK)
+        await work(storage, await start_one(storage, max_attempts=1), Produced("x"), scored(0.2))
+        clock.advance(TICK)
+        await storage.request_cancel((await submit_one(storage)).id)
+        overview = await storage.overview()
+        counts = {"queued": 2, "running": 1, "stalled": 1, "passed": 2, "failed": 1, "cancelled": 1}
+        assert overview.counts == counts
+        assert overview.agents == (
+            AgentOverview(agent="painter", queued=2, oldest_queued_at=waiting.created_at),
+            AgentOverview(agent="writer", stalled=1, last_score=0.2),
+        )
+        clock.advance(TICK)
+        await work_to_end(storage, await start_one(storage), 1.0)
+        assert [one.last_score for one in (await storage.overview()).agents] == [None, 1.0]
+        clock.advance(TICK)
+        await fail(storage, await start_one(storage))
+        assert [one.last_score for one in (await storage.overview()).agents] == [None, None]
 
     async def test_trajectories_are_the_scores_by_attempt(self, storage: Storage) -> None:
         """For the runs asked for; unknown ones are left out, and those without a score are empty."""

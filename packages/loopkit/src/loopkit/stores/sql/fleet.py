@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from loopkit.core import machine, plain
 from loopkit.core.journal import ArtifactType
 from loopkit.core.run import ENDED, Run, RunStatus
-from loopkit.storage import AgentStats, RunnerInfo, Trajectory
+from loopkit.storage import AgentOverview, AgentStats, Overview, RunnerInfo, Trajectory
 from loopkit.stores import listing
 from loopkit.stores.sql import reading, rows
 from loopkit.stores.sql.instants import Instant, SecondsBetween, present, stamp
@@ -128,6 +128,12 @@ def _with(status: RunStatus) -> ColumnElement[bool]:
     return listed_status == literal_column(f"'{status}'")
 
 
+def _of_all(status: RunStatus) -> ColumnElement[int]:
+    """Count the runs of all agents, up to 1,000."""
+    some = select(runs.c.id).where(_with(status)).order_by(Instant(runs.c.created_at), runs.c.id)
+    return select(func.count()).select_from(some.limit(listing.NEWEST).subquery()).scalar_subquery()
+
+
 _COUNTS: Final = select(
     *(_of_agent(_with(status)).label(status.value) for status in RunStatus),
     _of_agent(rows.is_stalled()).label("stalled"),
@@ -156,11 +162,67 @@ _NEWEST_ENDED: Final = (
     .limit(listing.NEWEST)
 )
 _AGENTS: Final = agent_names(low=bindparam("low"), high=bindparam("high"), limit=_MOST_AGENTS)
+_EVERY_AGENT: Final = {"low": "", "high": "\U0010ffff"}
+
+_ALL_COUNTS: Final = select(*(_of_all(status).label(status.value) for status in RunStatus))
+_STALLED: Final = select(runs.c.agent_name, func.count()).where(rows.is_stalled()).group_by(runs.c.agent_name)
+_QUEUED: Final = select(_of_agent(_with(RunStatus.QUEUED)))
+_agents: Final = _AGENTS.subquery("agents")
+
+
+def _newest(status: RunStatus, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A column of an agent's run of that status which ended last."""
+    ended = select(column).where(runs.c.agent_name == _agents.c.name, _with(status), runs.c.completed_at.isnot(None))
+    return ended.order_by(Instant(runs.c.completed_at).desc(), runs.c.id.desc()).limit(1).scalar_subquery()
+
+
+_LAST: Final = select(
+    _agents.c.name,
+    select(runs.c.created_at)
+    .where(runs.c.agent_name == _agents.c.name, _with(RunStatus.QUEUED))
+    .order_by(Instant(runs.c.created_at))
+    .limit(1)
+    .scalar_subquery()
+    .label("oldest"),
+    *(
+        _newest(status, column).label(f"{status}_{column.name}")
+        for status in (RunStatus.PASSED, RunStatus.FAILED)
+        for column in (runs.c.completed_at, runs.c.id, runs.c.final_score)
+    ),
+)
+
+
+def overview(connection: Connection, clock: Mapping[str, Any]) -> Overview:
+    """Count the runs by status, and tell of every agent what waits."""
+    stalled = {name: min(count, listing.NEWEST) for name, count in connection.execute(_STALLED, clock)}
+    counts = dict(connection.execute(_ALL_COUNTS).mappings().one())
+    counts["stalled"] = min(sum(stalled.values()), listing.NEWEST)
+    agents = sorted(connection.execute(_LAST, _EVERY_AGENT), key=lambda row: row.name)
+    return Overview(
+        counts={name: count for name, count in counts.items() if count},
+        agents=tuple(_overview(connection, row, stalled.get(row.name, 0)) for row in agents),
+    )
+
+
+def _overview(connection: Connection, row: Any, stalled: int) -> AgentOverview:
+    queued = connection.execute(_QUEUED, {"agent": row.name}).scalar_one() if row.oldest is not None else 0
+    ended = [
+        (rows.moment(row.passed_completed_at), row.passed_id, row.passed_final_score),
+        (rows.moment(row.failed_completed_at), row.failed_id, row.failed_final_score),
+    ]
+    last = max((one for one in ended if one[0] is not None), key=lambda one: one[:2], default=None)
+    return AgentOverview(
+        agent=row.name,
+        queued=queued,
+        stalled=stalled,
+        oldest_queued_at=rows.moment(row.oldest),
+        last_score=last[2] if last else None,
+    )
 
 
 def stats(connection: Connection, clock: Mapping[str, Any]) -> list[AgentStats]:
     """Give bounded figures of every agent that has runs, by name."""
-    names = connection.execute(_AGENTS, {"low": "", "high": "\U0010ffff"}).scalars().all()
+    names = connection.execute(_AGENTS, _EVERY_AGENT).scalars().all()
     return [_stats(connection, name, clock) for name in sorted(names)]
 
 

@@ -2,14 +2,14 @@
 tests) and ``stalled_seconds`` that every look at a run takes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 import attrs
 from sqlalchemy import Connection, bindparam, case, select
 
 from loopkit.core import machine
-from loopkit.core.journal import Artifact, ArtifactType, RunEvent
+from loopkit.core.journal import Artifact, ArtifactInfo, ArtifactType, RunEvent
 from loopkit.core.run import Run
 from loopkit.errors import RunNotFound
 from loopkit.storage import RunPage, RunQuery
@@ -25,10 +25,11 @@ _FIRST_EVENTS: Final = _EVENTS.order_by(events.c.id).limit(bindparam("most"))
 _LAST_EVENTS: Final = (
     _EVENTS.where(events.c.id < bindparam("before")).order_by(events.c.id.desc()).limit(bindparam("most"))
 )
-_ARTIFACTS: Final = (
-    select(*rows.ARTIFACT_COLUMNS)
-    .where(artifacts.c.run_id == bindparam("run_id"))
-    .order_by(artifacts.c.attempt, case((artifacts.c.artifact_type == ArtifactType.OUTPUT.value, 0), else_=1))
+_IN_ORDER: Final = (artifacts.c.attempt, case((artifacts.c.artifact_type == ArtifactType.OUTPUT.value, 0), else_=1))
+_ARTIFACTS: Final = select(*rows.ARTIFACT_COLUMNS).where(artifacts.c.run_id == bindparam("run_id")).order_by(*_IN_ORDER)
+_SOME_ARTIFACTS: Final = _ARTIFACTS.where(artifacts.c.id.in_(bindparam("ids", expanding=True)))
+_ARTIFACT_INFOS: Final = (
+    select(*rows.ARTIFACT_INFO_COLUMNS).where(artifacts.c.run_id == bindparam("run_id")).order_by(*_IN_ORDER)
 )
 _EVALUATIONS: Final = (
     select(*rows.ARTIFACT_COLUMNS)
@@ -78,14 +79,28 @@ def list_events(
     return [rows.event(row) for row in reversed(found)]
 
 
-def list_artifacts(connection: Connection, run_id: str) -> list[Artifact]:
-    """Give the artifacts of a run, by attempt, an output before its evaluation.
+def list_artifacts(connection: Connection, run_id: str, only: Collection[int] | None = None) -> list[Artifact]:
+    """Give the artifacts of a run, or those with one of these ids, by attempt, an output before its evaluation.
 
     Raises:
         RunNotFound: there is no such run.
     """
     _require(connection, run_id)
-    return [rows.artifact(row) for row in connection.execute(_ARTIFACTS, {"run_id": run_id})]
+    if only is None:
+        found = connection.execute(_ARTIFACTS, {"run_id": run_id})
+    else:
+        found = connection.execute(_SOME_ARTIFACTS, {"run_id": run_id, "ids": list(only)})
+    return [rows.artifact(row) for row in found]
+
+
+def describe_artifacts(connection: Connection, run_id: str) -> list[ArtifactInfo]:
+    """Give what is known of the artifacts of a run without their texts, in the same order.
+
+    Raises:
+        RunNotFound: there is no such run.
+    """
+    _require(connection, run_id)
+    return [rows.artifact_info(row) for row in connection.execute(_ARTIFACT_INFOS, {"run_id": run_id})]
 
 
 def evaluations(connection: Connection, run_ids: Iterable[str]) -> dict[str, list[Artifact]]:

@@ -13,7 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from loopkit import wire
 from loopkit.core import plain
-from loopkit.core.journal import Artifact, ArtifactType, EventType, RunEvent
+from loopkit.core.journal import Artifact, ArtifactInfo, ArtifactType, EventType, RunEvent
 from loopkit.core.run import Run, RunStatus, Stage
 from loopkit.errors import DatabaseDamaged
 from loopkit.stores.sql.instants import SecondsBetween, present
@@ -59,6 +59,8 @@ ARTIFACT_COLUMNS: Final = tuple(
     for name in ("id", "run_id", "attempt", "artifact_type", "filename", "content", "is_json", "created_at")
 )
 """What :func:`artifact` reads, in its order."""
+ARTIFACT_INFO_COLUMNS: Final = tuple(column for column in ARTIFACT_COLUMNS if column.name != "content")
+"""What :func:`artifact_info` reads, in its order."""
 
 
 def run(row: Sequence[Any]) -> Run:
@@ -119,19 +121,40 @@ def artifact(row: Sequence[Any]) -> Artifact:
     Raises:
         DatabaseDamaged: the row holds something that no program may write.
     """
-    kind = _ARTIFACT_TYPES.get(row[3])
-    if kind is None:
-        raise DatabaseDamaged(f"run {row[1]} has an artifact of the unknown type {row[3]!r}")
     return Artifact(
         id=row[0],
         run_id=row[1],
         attempt=row[2],
-        artifact_type=kind,
+        artifact_type=_artifact_type(row),
         filename=row[4],
         content=row[5],
         is_json=bool(row[6]),
         created_at=_moment_of(row[1], row[7]),
     )
+
+
+def artifact_info(row: Sequence[Any]) -> ArtifactInfo:
+    """Give what is known of the artifact of a row of :data:`ARTIFACT_INFO_COLUMNS`.
+
+    Raises:
+        DatabaseDamaged: the row holds something that no program may write.
+    """
+    return ArtifactInfo(
+        id=row[0],
+        run_id=row[1],
+        attempt=row[2],
+        artifact_type=_artifact_type(row),
+        filename=row[4],
+        is_json=bool(row[5]),
+        created_at=_moment_of(row[1], row[6]),
+    )
+
+
+def _artifact_type(row: Sequence[Any]) -> ArtifactType:
+    kind = _ARTIFACT_TYPES.get(row[3])
+    if kind is None:
+        raise DatabaseDamaged(f"run {row[1]} has an artifact of the unknown type {row[3]!r}")
+    return kind
 
 
 def json(value: Any) -> Any:

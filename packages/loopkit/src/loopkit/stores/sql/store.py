@@ -5,7 +5,7 @@ a connection of its own, so that a writer that waits for a lock cannot lose a le
 plain functions of a connection, run in worker threads.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,11 +17,11 @@ from loopkit.clock import SystemIds, truncate
 from loopkit.core import ids as naming
 from loopkit.core import machine
 from loopkit.core.ids import Ids
-from loopkit.core.journal import Artifact, Change, NewArtifact, RunEvent
+from loopkit.core.journal import Artifact, ArtifactInfo, Change, NewArtifact, RunEvent
 from loopkit.core.lease import Beat, Claimant, Lease
 from loopkit.core.run import NewRun, Run, RunStatus
 from loopkit.errors import KeyReused, LeaseLost, LoopkitError, RunNotClaimable, StorageError
-from loopkit.storage import AgentStats, Held, RunnerInfo, RunPage, RunQuery, Trajectory, Violation
+from loopkit.storage import AgentStats, Held, Overview, RunnerInfo, RunPage, RunQuery, Trajectory, Violation
 from loopkit.stores.sql import checking, copying, fleet, items, maintenance, reading, requesting, rows, statements
 from loopkit.stores.sql.dialects import Database, Kind
 from loopkit.stores.sql.driving import Driver, Lane, Threads
@@ -147,8 +147,11 @@ class SqlStore:
     ) -> list[RunEvent]:
         return await self._read(reading.list_events, run_id, after=after, before=before, limit=limit)
 
-    async def list_artifacts(self, run_id: str) -> list[Artifact]:
-        return await self._read(reading.list_artifacts, run_id)
+    async def list_artifacts(self, run_id: str, *, only: Collection[int] | None = None) -> list[Artifact]:
+        return await self._read(reading.list_artifacts, run_id, only)
+
+    async def describe_artifacts(self, run_id: str) -> list[ArtifactInfo]:
+        return await self._read(reading.describe_artifacts, run_id)
 
     async def wait_for_work(self, timeout: float) -> None:
         await self._waking.wait_for_work(timeout)
@@ -179,6 +182,9 @@ class SqlStore:
 
     async def holdings(self, *, limit: int = 1000) -> list[Run]:
         return await self._read(fleet.holdings, limit, self._clock())
+
+    async def overview(self) -> Overview:
+        return await self._read(fleet.overview, self._clock())
 
     async def stats(self) -> list[AgentStats]:
         return await self._read(fleet.stats, self._clock())

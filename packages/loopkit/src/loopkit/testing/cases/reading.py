@@ -58,14 +58,30 @@ async def variety(storage: Storage, clock: StoreClock) -> dict[str, Run]:
 class ReadCases(Cases):
     async def test_an_unknown_run_is_an_error(self, storage: Storage) -> None:
         """For the run, its journal and its artifacts alike."""
-        for look in (storage.get_run, storage.list_events, storage.list_artifacts):
+        for look in (storage.get_run, storage.list_events, storage.list_artifacts, storage.describe_artifacts):
             with pytest.raises(RunNotFound) as caught:
                 await look("run_0")
             assert caught.value.run_id == "run_0"
 
     async def test_a_run_without_artifacts_has_none(self, storage: Storage) -> None:
         """An empty list is an answer."""
-        assert await storage.list_artifacts((await submit_one(storage)).id) == []
+        run = await submit_one(storage)
+        assert await storage.list_artifacts(run.id) == []
+        assert await storage.describe_artifacts(run.id) == []
+
+    async def test_artifacts_are_told_of_and_picked_out(self, storage: Storage) -> None:
+        """Their description is theirs without the text; with ids those of them come that are this run's, in order."""
+        other = await start_one(storage)
+        await work_to_end(storage, other)
+        held = await start_one(storage)
+        await work(storage, held, Produced("a"), scored(0.1), Produced('{"b": 1}', is_json=True), scored(0.2))
+        whole = await storage.list_artifacts(held.run.id)
+        assert len(whole) == 4
+        assert await storage.describe_artifacts(held.run.id) == [artifact.info for artifact in whole]
+        foreign = (await storage.list_artifacts(other.run.id))[0].id
+        wanted = [whole[3].id, foreign, whole[0].id, -1]
+        assert await storage.list_artifacts(held.run.id, only=wanted) == [whole[0], whole[3]]
+        assert await storage.list_artifacts(held.run.id, only=[]) == []
 
     async def test_times_are_utc_in_milliseconds(self, storage: Storage) -> None:
         """Every time that a store gives is aware, in UTC and cut to milliseconds."""
