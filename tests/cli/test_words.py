@@ -30,24 +30,6 @@ RUN = Run(
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
-    [
-        ({"status": RunStatus.QUEUED}, "Queued"),
-        ({}, "Running (2/3)"),
-        ({"cancel_requested_at": START}, "Cancelling (2/3)"),
-        ({"stalled": True, "cancel_requested_at": START}, "Stalled (2/3)"),
-        ({"status": RunStatus.PASSED, "final_score": 0.914}, "Passed (0.91)"),
-        ({"status": RunStatus.FAILED, "final_score": 0.65}, "Failed (0.65)"),
-        ({"status": RunStatus.FAILED}, "Failed"),
-        ({"status": RunStatus.CANCELLED, "final_score": 0.65}, "Cancelled"),
-    ],
-)
-def test_a_status_reads_as_on_the_pages(fields: dict[str, Any], said: str) -> None:
-    """The same words everywhere, so that people recognise them."""
-    assert words.status(attrs.evolve(RUN, **fields)) == said
-
-
-@pytest.mark.parametrize(
     ("seconds", "said"),
     [
         (-1, "0.0 s"),

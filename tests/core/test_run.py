@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
+from typing import Any
 
 import attrs
 import pytest
 
 from loopkit.core.lease import Lease
 from loopkit.core.outcome import Evaluation
-from loopkit.core.run import ENDED, NewRun, RunStatus
+from loopkit.core.run import ENDED, NewRun, Run, RunStatus
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("status", RunStatus)
@@ -37,6 +41,26 @@ def test_a_run_has_at_least_one_attempt(wrong: int) -> None:
     """A loop that may not begin is none."""
     with pytest.raises(ValueError, match="max_attempts"):
         NewRun(agent_name="a", inputs={}, max_attempts=wrong)
+
+
+@pytest.mark.parametrize(
+    ("fields", "headline"),
+    [
+        ({"status": RunStatus.QUEUED}, "Queued"),
+        ({}, "Running (2/3)"),
+        ({"cancel_requested_at": NOON}, "Cancelling (2/3)"),
+        ({"stalled": True, "cancel_requested_at": NOON}, "Stalled (2/3)"),
+        ({"status": RunStatus.PASSED, "final_score": 0.914}, "Passed (0.91)"),
+        ({"status": RunStatus.FAILED, "final_score": 0.65}, "Failed (0.65)"),
+        ({"status": RunStatus.FAILED}, "Failed"),
+        ({"status": RunStatus.CANCELLED, "final_score": 0.65}, "Cancelled"),
+    ],
+)
+def test_a_headline_has_the_attempt_or_the_score(fields: dict[str, Any], headline: str) -> None:
+    """The same words in the terminal and on the pages, so that people recognise them."""
+    given: dict[str, Any] = {"id": "run_1", "agent_name": "a", "cycle_id": "c", "status": RunStatus.RUNNING}
+    given |= {"current_attempt": 2, "max_attempts": 3, "pass_threshold": 0.8, "inputs": {}, "created_at": NOON}
+    assert Run(**given | fields).headline == headline
 
 
 def test_tokens_begin_at_one() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopkit.core.run import Run, RunStatus, Stage
+from loopkit.core.run import Run, RunStatus
 from loopkit_web.rendering import charts, diff, json_tree, words
 
 BEGINNING = datetime(2026, 11, 22, 9, tzinfo=UTC)
@@ -28,24 +28,6 @@ def run(**fields: Any) -> Run:
 
 
 # --- Words -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"status": RunStatus.QUEUED}, "Queued"),
-        ({"current_attempt": 2, "current_stage": Stage.EVALUATING}, "Running (2/3)"),
-        ({"current_attempt": 2, "stalled": True}, "Stalled (2/3)"),
-        ({"current_attempt": 2, "cancel_requested_at": BEGINNING}, "Cancelling (2/3)"),
-        ({"status": RunStatus.PASSED, "final_score": 0.91}, "Passed (0.91)"),
-        ({"status": RunStatus.FAILED, "final_score": 0.65}, "Failed (0.65)"),
-        ({"status": RunStatus.FAILED}, "Failed"),
-        ({"status": RunStatus.CANCELLED, "final_score": 0.5}, "Cancelled"),
-    ],
-)
-def test_the_words_of_a_status(fields: dict[str, Any], expected: str) -> None:
-    """Each status has its words, with the attempt or the score they stand on."""
-    assert words.status(run(**fields)) == expected
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loopkit.core.run import Run, RunStatus
-from loopkit_cli import exits, output, words
+from loopkit_cli import exits, output
 from loopkit_cli.options import Age, Settings, command, pass_settings
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def cancel(settings: Settings, run_id: str) -> None:
         output.note("Cancel requested; its runner ends it. Watch it:")
         output.note(f"  loopkit-cli events {run.id} --follow{settings.repeated}")
     else:
-        output.note(words.status(run))
+        output.note(run.headline)
 
 
 @command("retry", examples="loopkit-cli retry run_06anf0q3n1dbr2wk3gvsm9t8xe")

@@ -64,7 +64,7 @@ def list_(settings: Settings, status: RunStatus | None, agent: str | None, limit
 
 def _row(run: Run, now: datetime) -> tuple[str, ...]:
     created = words.moment(run.created_at)
-    return run.id, run.agent_name, words.status(run), run.cycle_id, created, words.duration(run, now)
+    return run.id, run.agent_name, run.headline, run.cycle_id, created, words.duration(run, now)
 
 
 @command(

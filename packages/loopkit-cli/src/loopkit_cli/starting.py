@@ -1,5 +1,6 @@
 """The commands that make runs and work them: init, run, submit, worker."""
 
+import gc
 import shlex
 from collections.abc import Iterable
 from functools import partial
@@ -245,6 +246,7 @@ async def _work(settings: Settings, agents: "list[Agent]", concurrency: int, dra
         environment=surroundings(),
     )
     status = runner.status
+    gc.freeze()  # what is loaded by now stays: the collector need not go through it again and again
     with (
         Signals(stopping, waiting_for="no new runs; those under way go back when their stages are finished"),
         display() as shown,

@@ -14,18 +14,6 @@ if TYPE_CHECKING:
 MAX_FEEDBACK: Final = 160
 
 
-def status(run: Run) -> str:
-    """Give a run's status as people read it: ``Running (2/3)``, ``Passed (0.91)``."""
-    attempts = f"({run.current_attempt}/{run.max_attempts})"
-    if run.stalled:
-        return f"Stalled {attempts}"
-    if run.status is RunStatus.RUNNING:
-        return f"{'Running' if run.cancel_requested_at is None else 'Cancelling'} {attempts}"
-    if run.status in (RunStatus.PASSED, RunStatus.FAILED) and run.final_score is not None:
-        return f"{run.status.title()} ({run.final_score:.2f})"
-    return run.status.title()
-
-
 def moment(value: datetime | None) -> str:
     """Give a time in UTC to the second, or a dash."""
     return "-" if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
@@ -71,7 +59,7 @@ def facts(run: Run, now: datetime) -> Iterator[tuple[str, str]]:
     yield "run", run.id
     yield "agent", run.agent_name
     yield "cycle", run.cycle_id
-    yield "status", status(run)
+    yield "status", run.headline
     if run.current_stage is not None:
         yield "stage", run.current_stage.value
     yield "attempt", f"{run.current_attempt} of {run.max_attempts}"
@@ -103,7 +91,7 @@ def ending(run: Run) -> str:
         return "Released: the run is queued again and goes on after its last finished stage."
     spent = "" if run.started_at is None or run.completed_at is None else span(run.completed_at - run.started_at)
     error = "" if run.error_message is None else f": {run.error_message}"
-    return f"{status(run)} at attempt {run.current_attempt} of {run.max_attempts}{spent and f' after {spent}'}{error}"
+    return f"{run.headline} at attempt {run.current_attempt} of {run.max_attempts}{spent and f' after {spent}'}{error}"
 
 
 def next_commands(run: Run) -> list[str]:

@@ -4,23 +4,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from loopkit.core.run import Run, RunStatus
-
-__all__ = ["clock", "count", "duration", "label", "moment", "number", "score", "shorten", "signed", "size", "status"]
+__all__ = ["clock", "count", "duration", "label", "moment", "number", "score", "shorten", "signed", "size"]
 
 _LIMIT = 1000
-
-
-def status(run: Run) -> str:
-    """Give a run's status: ``Running (2/3)``, ``Passed (0.91)``."""
-    attempts = f"({run.current_attempt}/{run.max_attempts})"
-    if run.stalled:
-        return f"Stalled {attempts}"
-    if run.status is RunStatus.RUNNING:
-        return f"{'Running' if run.cancel_requested_at is None else 'Cancelling'} {attempts}"
-    if run.status in (RunStatus.PASSED, RunStatus.FAILED) and run.final_score is not None:
-        return f"{run.status.title()} ({score(run.final_score)})"
-    return run.status.title()
 
 
 def score(value: float | None) -> str:

@@ -3,7 +3,6 @@
 import attrs
 
 from loopkit.core.run import Run, RunStatus
-from loopkit_web.rendering import words
 
 __all__ = ["Status", "kind_of", "status_of"]
 
@@ -30,4 +29,4 @@ def kind_of(run: Run) -> str:
 
 def status_of(run: Run) -> Status:
     """Give a run's status."""
-    return Status(kind=kind_of(run), words=words.status(run), attempt=run.current_attempt, of=run.max_attempts)
+    return Status(kind=kind_of(run), words=run.headline, attempt=run.current_attempt, of=run.max_attempts)

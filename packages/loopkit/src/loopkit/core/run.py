@@ -100,6 +100,18 @@ class Run:
         return self.status.ended
 
     @property
+    def headline(self) -> str:
+        """The status in a person's words: ``Queued``, ``Running (2/3)``, ``Passed (0.91)``."""
+        attempts = f"({self.current_attempt}/{self.max_attempts})"
+        if self.stalled:
+            return f"Stalled {attempts}"
+        if self.status is RunStatus.RUNNING:
+            return f"{'Running' if self.cancel_requested_at is None else 'Cancelling'} {attempts}"
+        if self.status in (RunStatus.PASSED, RunStatus.FAILED) and self.final_score is not None:
+            return f"{self.status.title()} ({self.final_score:.2f})"
+        return self.status.title()
+
+    @property
     def last_seen_at(self) -> datetime:
         """The newest sign of life: heartbeat, else claim, else start, else creation."""
         return self.heartbeat_at or self.claimed_at or self.started_at or self.created_at
