@@ -8,7 +8,7 @@ from typing import Literal
 from starlette.responses import Response
 
 from loopkit.core.run import Run
-from loopkit.storage import AgentStats, RunnerInfo
+from loopkit.storage import AgentOverview, Fleet, RunnerInfo
 from loopkit_web.context import Call
 from loopkit_web.replies import Backlog, Runner, RunnerList, json_reply
 
@@ -24,10 +24,19 @@ async def runner_list(call: Call) -> RunnerList:
     """Give the runners and the backlog; none where the store keeps no such figures."""
     if call.fleet is None:
         return RunnerList(runners=(), backlog=())
-    held = _by_holder(await call.fleet.holdings())
-    stalled_after = call.store.stalled_after
-    runners = [_runner(info, held, stalled_after) for info in await call.fleet.runners()]
-    return RunnerList(runners=runners, backlog=[_backlog(stats) for stats in await call.fleet.stats()])
+    return await _listed(call, call.fleet, _by_holder(await call.fleet.holdings()))
+
+
+async def idle_runner_list(call: Call) -> RunnerList:
+    """Give the same, as if no runner held a run: what many ask for that need not know who holds what."""
+    if call.fleet is None:
+        return RunnerList(runners=(), backlog=())
+    return await _listed(call, call.fleet, {})
+
+
+async def _listed(call: Call, fleet: Fleet, held: Mapping[str, list[str]]) -> RunnerList:
+    runners = [_runner(info, held, call.store.stalled_after) for info in await fleet.runners()]
+    return RunnerList(runners=runners, backlog=[_backlog(agent) for agent in (await fleet.overview()).agents])
 
 
 def state(info: RunnerInfo, stalled_after: timedelta) -> Literal["live", "late", "lost", "draining", "gone"]:
@@ -67,10 +76,7 @@ def _by_holder(runs: Iterable[Run]) -> Mapping[str, list[str]]:
     return held
 
 
-def _backlog(stats: AgentStats) -> Backlog:
+def _backlog(agent: AgentOverview) -> Backlog:
     return Backlog(
-        agent=stats.agent,
-        queued=stats.counts.get("queued", 0),
-        stalled=stats.counts.get("stalled", 0),
-        oldest_queued_at=stats.oldest_queued_at,
+        agent=agent.agent, queued=agent.queued, stalled=agent.stalled, oldest_queued_at=agent.oldest_queued_at
     )

@@ -9,12 +9,13 @@ from urllib.parse import quote
 import attrs
 from starlette.responses import HTMLResponse, Response
 
+from loopkit.core.run import Run
 from loopkit_web.assets import asset_path
 from loopkit_web.context import Call
 from loopkit_web.rendering.environment import render
 from loopkit_web.routing import Form
 
-__all__ = ["Live", "form_key", "new_key", "page", "page_html", "segment"]
+__all__ = ["Live", "form_key", "new_key", "page", "page_html", "segment", "unchanged", "without_inputs"]
 
 _THEMES: Final = ("dark", "light")
 THEME_COOKIE: Final = "loopkit-theme"
@@ -87,10 +88,22 @@ def page(
     """
     if not part:
         return HTMLResponse(page_html(call, template, title=title, **values), status_code=status)
-    tag = call.tag(template, call.request.url.query, repr(facts))
-    return call.unchanged(tag) or HTMLResponse(
-        page_html(call, template, title=title, part=True, **values), headers={"ETag": tag}
-    )
+    html = page_html(call, template, title=title, part=True, **values)
+    return HTMLResponse(html, headers={"ETag": _part_tag(call, template, facts)})
+
+
+def unchanged(call: Call, template: str, facts: tuple[Any, ...]) -> Response | None:
+    """Give the 304 where the client has the part of a page that these facts make, before anything is rendered."""
+    return call.unchanged(_part_tag(call, template, facts))
+
+
+def _part_tag(call: Call, template: str, facts: tuple[Any, ...]) -> str:
+    return call.tag(template, call.request.url.query, repr(facts))
+
+
+def without_inputs(run: Run) -> Run:
+    """Give what of a run can change."""
+    return attrs.evolve(run, inputs={})
 
 
 def form_key(form: Form, *parts: str) -> str | None:

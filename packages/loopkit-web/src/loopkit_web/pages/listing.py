@@ -1,13 +1,14 @@
 """``/agents``: the list of runs."""
 
 from datetime import UTC, datetime
+from typing import Final
 
 from starlette.responses import Response
 
-from loopkit.storage import AgentStats
+from loopkit.storage import Overview
 from loopkit_web.access import Permission
 from loopkit_web.context import Call
-from loopkit_web.pages.layout import Live, page
+from loopkit_web.pages.layout import Live, page, unchanged, without_inputs
 from loopkit_web.views.fleet import FleetView, fleet_of
 from loopkit_web.views.listing import ORDERS, RANGES, Filters, ListView, list_view
 
@@ -15,6 +16,7 @@ __all__ = ["lead_in", "show_list"]
 
 _BUSY_SECONDS = 5
 _QUIET_SECONDS = 30
+_NOTHING: Final = Overview(counts={}, agents=())
 
 
 async def lead_in(call: Call) -> Response:
@@ -26,21 +28,24 @@ async def show_list(call: Call) -> Response:
     """``GET /agents``: a page of runs, its filters in the address."""
     filters: Filters = call.query
     found = await call.store.list_runs(filters.query(datetime.now(UTC)))
-    stats: list[AgentStats] = []
-    trajectories = {}
+    overview, trajectories = _NOTHING, {}
     if call.fleet is not None:
-        stats = await call.site.streams.look("stats", call.fleet.stats)
+        overview = await call.site.streams.look("overview", call.fleet.overview)
         trajectories = await call.fleet.trajectories([run.id for run in found.runs])
     fleet = await fleet_of(call)
     served = frozenset(name for one in fleet.living for name in one.agents) if fleet is not None else None
-    view = list_view(filters, found, trajectories, stats, list(call.agents), served)
     stuck = fleet.stuck if fleet is not None else ()
+    states = [without_inputs(run) for run in found.runs]
+    facts = (states, found.next_cursor, trajectories, overview, sorted(served or ()), stuck)
+    if filters.part is not None and (same := unchanged(call, "list.html", facts)):
+        return same
+    view = list_view(filters, found, trajectories, overview, list(call.agents), served)
     return page(
         call,
         "list.html",
         title="Agent Workflows",
         part=filters.part is not None,
-        facts=(view.facts, stuck),
+        facts=facts,
         nav="/agents",
         live=_live(call, view),
         view=view,

@@ -8,17 +8,15 @@ from anyio import to_thread
 from starlette.responses import Response
 
 from loopkit import wire
-from loopkit.core.journal import Artifact, ArtifactType, EventType, RunEvent
-from loopkit.core.run import Run
+from loopkit.core.journal import Artifact, ArtifactInfo, ArtifactType, EventType, RunEvent
+from loopkit.core.run import Run, RunStatus
 from loopkit_web.context import Call
-from loopkit_web.pages.layout import Live, new_key, page, segment
+from loopkit_web.pages.layout import Live, new_key, page, segment, unchanged, without_inputs
 from loopkit_web.problems import Refused
 from loopkit_web.rendering import json_tree
 from loopkit_web.schema import documented
 from loopkit_web.views.artifacts import PREVIEW_LINES, Shown, show_all
-from loopkit_web.views.attempts import rail_of
 from loopkit_web.views.fleet import fleet_of
-from loopkit_web.views.judging import judgements
 from loopkit_web.views.run import TABS, RunView, run_view
 from loopkit_web.views.timeline import WINDOW, Timeline, groups_of
 
@@ -52,25 +50,31 @@ async def show_run(call: Call) -> Response:
     tab = query.tab if query.tab in TABS else "timeline"
     is_part = query.part is not None
     run = await call.store.get_run(call.path["run_id"])
-    artifacts = await call.store.list_artifacts(run.id)
+    infos = await call.store.describe_artifacts(run.id)
+    fleet = await fleet_of(call) if _waits(run) else None
+    serving = [one.name for one in fleet.serving(run.agent_name)] if fleet is not None else None
+    facts = (without_inputs(run), [one.id for one in infos], serving, tab)
+    if is_part and (same := unchanged(call, "run.html", facts)):
+        return same
     first = await call.store.list_events(run.id, limit=1)
     events = await _window(call, run, before=query.before) if tab == "timeline" and not is_part else []
     newest = await call.store.list_events(run.id, before=_LAST_ID, limit=1) if query.before != _LAST_ID else events
-    shown = await to_thread.run_sync(_shown, artifacts, events, tab)
-    view = run_view(run, artifacts, shown, await fleet_of(call), _actor(first))
+    texts = await call.store.list_artifacts(run.id, only=_wanted(infos, events, tab))
+    shown = await to_thread.run_sync(_shown, texts, events, tab)
+    view = run_view(run, infos, texts, shown, fleet, _actor(first))
     return page(
         call,
         "run.html",
         title=f"{view.status.words} · {run.agent_name}",
         part=is_part,
-        facts=(_state(run), [(one.id, len(one.content)) for one in artifacts], view.strip, tab),
+        facts=facts,
         nav="/agents",
         live=_live(call, run, tab, events),
         view=view,
         tab=tab,
         key=new_key(),
         can_rerun=run.agent_name in call.agents,
-        timeline=_timeline(view, artifacts, events, first, newest),
+        timeline=_timeline(view, events, first, newest),
         raw=json_tree.tree(wire.run(run)) if tab == "raw" else None,
     )
 
@@ -79,28 +83,52 @@ async def show_events(call: Call) -> Response:
     """``GET /agents/{runId}/events``: a window of the timeline, to be added to the one that is open."""
     query: Window = call.query
     run = await call.store.get_run(call.path["run_id"])
-    first = await call.store.list_events(run.id, limit=1)
     events = await _window(call, run, before=query.before, after=query.after)
-    told = any(map(_tells_of_artifact, events))
-    artifacts = await call.store.list_artifacts(run.id) if told else []  # a talkative stage asks often
-    shown = await to_thread.run_sync(_shown, artifacts, events, "timeline")
-    view = run_view(run, artifacts, shown, None, None)
     newest = await call.store.list_events(run.id, before=_LAST_ID, limit=1)
-    timeline = _timeline(view, artifacts, events, first, newest)
-    facts = (_state(run), [event.id for event in events], newest)
+    facts = (without_inputs(run), [event.id for event in events], newest)
+    if same := unchanged(call, "events.html", facts):
+        return same
+    first = await call.store.list_events(run.id, limit=1)
+    infos: Sequence[ArtifactInfo] = ()
+    texts: Sequence[Artifact] = ()
+    if any(map(_tells_of_artifact, events)):  # a talkative stage asks often
+        infos = await call.store.describe_artifacts(run.id)
+        texts = await call.store.list_artifacts(run.id, only=_wanted(infos, events, "timeline"))
+    shown = await to_thread.run_sync(_shown, texts, events, "timeline")
+    view = run_view(run, infos, texts, shown, None, None)
+    timeline = _timeline(view, events, first, newest)
     return page(call, "events.html", title="Events", part=True, facts=facts, run=run, timeline=timeline)
+
+
+def _waits(run: Run) -> bool:
+    """True when it is told who could work the run."""
+    return run.stalled or run.status is RunStatus.QUEUED
 
 
 async def _window(call: Call, run: Run, *, before: int | None = None, after: int = 0) -> Sequence[RunEvent]:
     return await call.store.list_events(run.id, after=after, before=before, limit=WINDOW)
 
 
+def _wanted(infos: Sequence[ArtifactInfo], events: Sequence[RunEvent], tab: str) -> list[int]:
+    """Give the ids of the artifacts whose texts a tab needs: every evaluation, and the outputs that it shows."""
+    told = _attempts_told(events)
+    return [
+        one.id
+        for one in infos
+        if tab == "artifacts" or one.artifact_type is ArtifactType.EVALUATION or one.attempt in told
+    ]
+
+
 def _shown(artifacts: Sequence[Artifact], events: Sequence[RunEvent], tab: str) -> Mapping[int, Shown]:
     """Give the artifacts that a tab shows: all of them, or the beginnings of those that its events tell of."""
     if tab == "artifacts":
         return show_all(artifacts)
-    told = {event.attempt for event in events if _tells_of_artifact(event)}
+    told = _attempts_told(events)
     return show_all([one for one in artifacts if one.attempt in told], lines=PREVIEW_LINES)
+
+
+def _attempts_told(events: Sequence[RunEvent]) -> set[int | None]:
+    return {event.attempt for event in events if _tells_of_artifact(event)}
 
 
 def _tells_of_artifact(event: RunEvent) -> bool:
@@ -108,26 +136,16 @@ def _tells_of_artifact(event: RunEvent) -> bool:
 
 
 def _timeline(
-    view: RunView,
-    artifacts: Sequence[Artifact],
-    events: Sequence[RunEvent],
-    first: Sequence[RunEvent],
-    newest: Sequence[RunEvent],
+    view: RunView, events: Sequence[RunEvent], first: Sequence[RunEvent], newest: Sequence[RunEvent]
 ) -> Timeline:
-    by_place = {(one.attempt, one.artifact_type): one for one in artifacts}
-    attempts = rail_of(view.run, artifacts, judgements(artifacts, view.run.pass_threshold)).attempts
+    by_place = {(one.attempt, one.artifact_type): one for one in view.artifacts}
     return Timeline(
-        groups=groups_of(view.run, events, by_place, view.shown, attempts if artifacts else ()),
+        groups=groups_of(view.run, events, by_place, view.shown, view.rail.attempts if view.artifacts else ()),
         first=events[0].id if events else 0,
         last=events[-1].id if events else 0,
         has_earlier=bool(events and first and first[0].id < events[0].id),
         has_later=bool(events and newest and events[-1].id < newest[-1].id),
     )
-
-
-def _state(run: Run) -> Run:
-    """Give what of a run can change."""
-    return attrs.evolve(run, inputs={})
 
 
 def _actor(first: Sequence[RunEvent]) -> str | None:
@@ -155,9 +173,11 @@ def _live(call: Call, run: Run, tab: str, events: Sequence[RunEvent]) -> Live:
 async def send_artifact(call: Call) -> Response:
     """``GET /agents/{runId}/artifacts/{attempt}/{kind}``: an artifact as a file to keep; no browser opens it here."""
     wanted = (call.path["attempt"], call.path["kind"])
-    for artifact in await call.store.list_artifacts(call.path["run_id"]):
-        if (str(artifact.attempt), artifact.artifact_type.value) == wanted:
-            return _file(artifact)
+    run_id = call.path["run_id"]
+    infos = await call.store.describe_artifacts(run_id)
+    ids = [one.id for one in infos if (str(one.attempt), one.artifact_type.value) == wanted]
+    for artifact in await call.store.list_artifacts(run_id, only=ids):
+        return _file(artifact)
     raise Refused("not-found", "This run has no such artifact.")
 
 

@@ -198,8 +198,8 @@ async def _page(
     call: Call, form: StartForm | None, *, chosen: bool, source: str | None = None, status: int = 200
 ) -> Response:
     fleet = await fleet_of(call)
-    stats = await call.site.streams.look("stats", call.fleet.stats) if call.fleet is not None else []
-    last = {one.agent: one.last_score for one in stats}
+    known = (await call.site.streams.look("overview", call.fleet.overview)).agents if call.fleet is not None else ()
+    last = {one.agent: one.last_score for one in known}
     choices = [
         Choice(
             name=agent.name,

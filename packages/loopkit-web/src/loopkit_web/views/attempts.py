@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-from loopkit.core.journal import Artifact, ArtifactType
+from loopkit.core.journal import ArtifactInfo, ArtifactType
 from loopkit.core.run import Run, RunStatus, Stage
 from loopkit_web.rendering import charts
 from loopkit_web.views.judging import REGRESSED, Judgement
@@ -44,7 +44,7 @@ class Attempt:
     tag_kind: str
     bars: tuple[Bar, ...]
     judgement: Judgement | None
-    output: Artifact | None
+    output: ArtifactInfo | None
     is_now: bool = False
     is_silent: bool = False
     is_ahead: bool = False
@@ -63,7 +63,7 @@ class Rail:
     """Attempts after those shown, which may not be needed."""
 
 
-def rail_of(run: Run, artifacts: Sequence[Artifact], judged: Mapping[int, Judgement]) -> Rail:
+def rail_of(run: Run, artifacts: Sequence[ArtifactInfo], judged: Mapping[int, Judgement]) -> Rail:
     """Give the attempts of a run."""
     outputs = {one.attempt: one for one in artifacts if one.artifact_type is ArtifactType.OUTPUT}
     ends = {(one.attempt, one.artifact_type): one.created_at for one in artifacts}
@@ -113,7 +113,7 @@ def _attempt(
     number: int,
     begun: int,
     judged: Mapping[int, Judgement],
-    output: Artifact | None,
+    output: ArtifactInfo | None,
     spans: Mapping[tuple[int, ArtifactType], _Span],
 ) -> Attempt:
     judgement = judged.get(number)

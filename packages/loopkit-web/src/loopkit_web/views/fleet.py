@@ -9,9 +9,9 @@ import attrs
 from loopkit.core.run import Run
 from loopkit_web.context import VERSION, Call
 from loopkit_web.replies import Backlog, Runner, RunnerList
-from loopkit_web.runners import runner_list
+from loopkit_web.runners import idle_runner_list, runner_list
 
-__all__ = ["FleetView", "WaitingAgent", "fleet_of", "holder"]
+__all__ = ["FleetView", "WaitingAgent", "fleet_at_work", "fleet_of", "holder"]
 
 _LIVING: Final = ("live", "late", "draining")
 _WORKING: Final = ("live", "late")
@@ -81,10 +81,20 @@ class FleetView:
 
 
 async def fleet_of(call: Call) -> FleetView | None:
-    """Give the runners as they are now, or were half a second ago; None where the store keeps none."""
+    """Give the runners as they are now, or were half a second ago, without the runs they hold.
+
+    None where the store keeps none.
+    """
     if call.fleet is None:
         return None
-    return _view(await call.site.streams.look("fleet", lambda: runner_list(call)))
+    return _view(await call.site.streams.look("fleet", lambda: idle_runner_list(call)))
+
+
+async def fleet_at_work(call: Call) -> FleetView | None:
+    """Give the same with the runs that each runner holds."""
+    if call.fleet is None:
+        return None
+    return _view(await call.site.streams.look("fleet at work", lambda: runner_list(call)))
 
 
 def _view(listed: RunnerList) -> FleetView:

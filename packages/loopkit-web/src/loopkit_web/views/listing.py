@@ -1,6 +1,5 @@
 """The list of runs: its rows, its chips, and the address of every other view of it."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -9,7 +8,7 @@ from urllib.parse import urlencode
 import attrs
 
 from loopkit.core.run import Run, RunStatus
-from loopkit.storage import AgentStats, Order, RunPage, RunQuery, Trajectory
+from loopkit.storage import Order, Overview, RunPage, RunQuery, Trajectory
 from loopkit_web.rendering import charts, words
 from loopkit_web.views.fleet import holder
 from loopkit_web.views.status import Status, status_of
@@ -116,16 +115,10 @@ class ListView:
     rows: tuple[Row, ...]
     next_path: str | None
     total: int
-    """Of all runs, 1,000 an agent at most."""
+    """Of all runs, 1,000 of each status at most."""
     agents: tuple[str, ...]
     is_live: bool
     """Something on it is at work or waits."""
-
-    @property
-    def facts(self) -> Sequence[Any]:
-        """Give what tells one such list from another, without the runs' inputs, which never change."""
-        rows = [(attrs.evolve(row.run, inputs={}), row.second, row.spark) for row in self.rows]
-        return [self.filters, self.chips, rows, self.next_path, self.agents]
 
     @property
     def days(self) -> Iterator[tuple[date | None, list[Row]]]:
@@ -148,7 +141,7 @@ def list_view(
     filters: Filters,
     page: RunPage,
     trajectories: Mapping[str, Trajectory],
-    stats: Sequence[AgentStats],
+    overview: Overview,
     agents: Sequence[str],
     served: frozenset[str] | None,
 ) -> ListView:
@@ -158,11 +151,9 @@ def list_view(
         agents: the names of the configured agents; those that have runs are added.
         served: the agents that a living runner serves; None where that is not known.
     """
-    counts: Counter[str] = Counter()
-    for one in stats:
-        counts.update(one.counts)
+    counts = overview.counts
     rows = tuple(_row(run, trajectories.get(run.id), served) for run in page.runs)
-    names = dict.fromkeys([*agents, *(one.agent for one in stats)])
+    names = dict.fromkeys([*agents, *(one.agent for one in overview.agents)])
     total = sum(count for status, count in counts.items() if status != "stalled")
     return ListView(
         filters=filters,

@@ -7,7 +7,7 @@ from typing import Any, Final
 import attrs
 
 from loopkit.core import machine
-from loopkit.core.journal import Artifact, ArtifactType
+from loopkit.core.journal import Artifact, ArtifactInfo, ArtifactType
 from loopkit.core.run import Run
 from loopkit_web.rendering import words
 from loopkit_web.views.artifacts import Shown
@@ -70,7 +70,7 @@ class RunView:
     judged: Mapping[int, Judgement]
     matrix: tuple[MatrixRow, ...]
     inputs: tuple[Input, ...]
-    artifacts: tuple[Artifact, ...]
+    artifacts: tuple[ArtifactInfo, ...]
     shown: Mapping[int, Shown]
     can_cancel: bool
     can_retry: bool
@@ -98,7 +98,8 @@ class RunView:
 
 def run_view(
     run: Run,
-    artifacts: Sequence[Artifact],
+    artifacts: Sequence[ArtifactInfo],
+    texts: Sequence[Artifact],
     shown: Mapping[int, Shown],
     fleet: FleetView | None,
     actor: str | None,
@@ -106,10 +107,11 @@ def run_view(
     """Put together what a run's page shows.
 
     Args:
+        texts: the artifacts that were read, every evaluation among them.
         shown: the artifacts that the page shows, by their id.
         actor: who started it, where that is known.
     """
-    judged = judgements(artifacts, run.pass_threshold)
+    judged = judgements(texts, run.pass_threshold)
     host, process = holder(run)
     actions = machine.actions(run)
     ended = run.started_at is not None and run.completed_at is not None

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import attrs
 
-from loopkit.core.journal import Artifact, ArtifactType, EventType, RunEvent
+from loopkit.core.journal import ArtifactInfo, ArtifactType, EventType, RunEvent
 from loopkit.core.run import Run, RunStatus, Stage
 from loopkit_web.rendering import words
 from loopkit_web.views.artifacts import Shown
@@ -82,7 +82,7 @@ class Timeline:
 def groups_of(
     run: Run,
     events: Sequence[RunEvent],
-    artifacts: Mapping[tuple[int, ArtifactType], Artifact],
+    artifacts: Mapping[tuple[int, ArtifactType], ArtifactInfo],
     shown: Mapping[int, Shown],
     attempts: Iterable[Attempt],
     before: datetime | None = None,
@@ -130,7 +130,7 @@ def _section(run: Run, number: int, stage: Stage | None, entries: list[Entry]) -
 def _entry(
     event: RunEvent,
     previous: datetime | None,
-    artifacts: Mapping[tuple[int, ArtifactType], Artifact],
+    artifacts: Mapping[tuple[int, ArtifactType], ArtifactInfo],
     shown: Mapping[int, Shown],
 ) -> Entry:
     kind = _kind(event)
