@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import durable, lone, queueing, sizes, throughput
+from benchmarks import durable, lone, pages, queueing, sizes, throughput
 from benchmarks.calling import Failed
 from benchmarks.figures import Row, Spread
 from benchmarks.peers import environment
@@ -33,6 +33,7 @@ SECTIONS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "lists": sizes.lists,
     "memory": lone.memory,
     "ended": sizes.ended,
+    "pages": pages.pages,
 }
 PLACES: dict[str, type[Place]] = {"sqlite": Sqlite, "postgresql": Postgresql}
 
@@ -44,7 +45,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--database", choices=PLACES, help="measure on this one alone")
     parser.add_argument("--repetitions", type=int, help="how often, in turns (3)")
     parser.add_argument("--no-peers", action="store_true", help="leave other systems out")
-    parser.add_argument("--million", action="store_true", help="1,000,000 ended runs in `lists` and `ended`")
+    parser.add_argument("--million", action="store_true", help="1,000,000 ended runs in `lists`, `ended` and `pages`")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     return parser
 

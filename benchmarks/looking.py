@@ -66,6 +66,11 @@ async def plans(url: str) -> dict[str, Any]:
     with counting.statements() as sent:
         async with open_store(url) as store:
             await _everything(store)
+    return scans(url, sent)
+
+
+def scans(url: str, sent: list[counting.Statement]) -> dict[str, Any]:
+    """Give how many different statements were sent, and those of them that scan a table."""
     different = {re.sub(r"'[^']*'|\d+", "?", text): (text, values) for text, values in sent}
     explain = _explain_sqlite if url.startswith("sqlite") else _explain_postgresql
     wanted = [one for one in different.values() if one[0].lstrip().split(" ")[0] in _EXPLAINED]

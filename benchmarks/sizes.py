@@ -18,7 +18,7 @@ def lists(settings: Settings) -> Iterator[Row]:
     for place in settings.places:
         urls = {}
         for size in sizes:
-            urls[size] = _filled(place, size)
+            urls[size] = filled(place, size)
         yield from _looks(place, settings, urls)
         say(f"lists on {place.name}: plans at {largest:,} runs")
         plans = calling.call("looking.plans", url=urls[largest])
@@ -28,7 +28,7 @@ def lists(settings: Settings) -> Iterator[Row]:
 
 
 @cache
-def _filled(place: Place, size: int) -> str:
+def filled(place: Place, size: int) -> str:
     """Give a database of that size, the same one each time; it goes away with its place."""
     say(f"filling {place.name} with {size:,} runs")
     url = place.fresh()
@@ -62,7 +62,7 @@ def ended(settings: Settings) -> Iterator[Row]:
     """A runner of 128 slots with many ended runs in its database, against an empty one."""
     slots, loops = settings.sized(128, 8), settings.loops(128)
     for place in settings.places:
-        full = _filled(place, settings.ended_runs)
+        full = filled(place, settings.ended_runs)
         with_many: list[float] = []
         with_none: list[float] = []
         for repetition in range(settings.repetitions):

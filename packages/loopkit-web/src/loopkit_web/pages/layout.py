@@ -3,19 +3,19 @@
 import secrets
 from datetime import UTC, datetime
 from hashlib import sha256
+from operator import attrgetter
 from typing import Any, Final
 from urllib.parse import quote
 
 import attrs
 from starlette.responses import HTMLResponse, Response
 
-from loopkit.core.run import Run
 from loopkit_web.assets import asset_path
 from loopkit_web.context import Call
 from loopkit_web.rendering.environment import render
 from loopkit_web.routing import Form
 
-__all__ = ["Live", "form_key", "new_key", "page", "page_html", "segment", "unchanged", "without_inputs"]
+__all__ = ["Live", "form_key", "new_key", "page", "page_html", "segment", "state_of", "unchanged"]
 
 _THEMES: Final = ("dark", "light")
 THEME_COOKIE: Final = "loopkit-theme"
@@ -101,9 +101,11 @@ def _part_tag(call: Call, template: str, facts: tuple[Any, ...]) -> str:
     return call.tag(template, call.request.url.query, repr(facts))
 
 
-def without_inputs(run: Run) -> Run:
-    """Give what of a run can change."""
-    return attrs.evolve(run, inputs={})
+state_of: Final = attrgetter(
+    *("id", "status", "current_stage", "current_attempt", "final_score", "best_attempt", "error_message", "stalled"),
+    *("claimed_at", "claimed_by", "heartbeat_at", "cancel_requested_at", "started_at", "completed_at"),
+)
+"""What of a run can change. Each of its stages moves the heartbeat, so this tells of new scores as well."""
 
 
 def form_key(form: Form, *parts: str) -> str | None:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from loopkit.storage import Overview
 from loopkit_web.access import Permission
 from loopkit_web.context import Call
-from loopkit_web.pages.layout import Live, page, unchanged, without_inputs
+from loopkit_web.pages.layout import Live, page, state_of, unchanged
 from loopkit_web.views.fleet import FleetView, fleet_of
 from loopkit_web.views.listing import ORDERS, RANGES, Filters, ListView, list_view
 
@@ -31,14 +31,14 @@ async def show_list(call: Call) -> Response:
     overview, trajectories = _NOTHING, {}
     if call.fleet is not None:
         overview = await call.site.streams.look("overview", call.fleet.overview)
-        trajectories = await call.fleet.trajectories([run.id for run in found.runs])
     fleet = await fleet_of(call)
     served = frozenset(name for one in fleet.living for name in one.agents) if fleet is not None else None
     stuck = fleet.stuck if fleet is not None else ()
-    states = [without_inputs(run) for run in found.runs]
-    facts = (states, found.next_cursor, trajectories, overview, sorted(served or ()), stuck)
+    facts = ([state_of(run) for run in found.runs], found.next_cursor, overview, sorted(served or ()), stuck)
     if filters.part is not None and (same := unchanged(call, "list.html", facts)):
         return same
+    if call.fleet is not None:
+        trajectories = await call.fleet.trajectories([run.id for run in found.runs])
     view = list_view(filters, found, trajectories, overview, list(call.agents), served)
     return page(
         call,

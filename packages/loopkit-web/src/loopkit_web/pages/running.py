@@ -11,7 +11,7 @@ from loopkit import wire
 from loopkit.core.journal import Artifact, ArtifactInfo, ArtifactType, EventType, RunEvent
 from loopkit.core.run import Run, RunStatus
 from loopkit_web.context import Call
-from loopkit_web.pages.layout import Live, new_key, page, segment, unchanged, without_inputs
+from loopkit_web.pages.layout import Live, new_key, page, segment, state_of, unchanged
 from loopkit_web.problems import Refused
 from loopkit_web.rendering import json_tree
 from loopkit_web.schema import documented
@@ -53,7 +53,7 @@ async def show_run(call: Call) -> Response:
     infos = await call.store.describe_artifacts(run.id)
     fleet = await fleet_of(call) if _waits(run) else None
     serving = [one.name for one in fleet.serving(run.agent_name)] if fleet is not None else None
-    facts = (without_inputs(run), [one.id for one in infos], serving, tab)
+    facts = (state_of(run), [one.id for one in infos], serving, tab)
     if is_part and (same := unchanged(call, "run.html", facts)):
         return same
     first = await call.store.list_events(run.id, limit=1)
@@ -85,7 +85,7 @@ async def show_events(call: Call) -> Response:
     run = await call.store.get_run(call.path["run_id"])
     events = await _window(call, run, before=query.before, after=query.after)
     newest = await call.store.list_events(run.id, before=_LAST_ID, limit=1)
-    facts = (without_inputs(run), [event.id for event in events], newest)
+    facts = (state_of(run), [event.id for event in events], newest)
     if same := unchanged(call, "events.html", facts):
         return same
     first = await call.store.list_events(run.id, limit=1)
