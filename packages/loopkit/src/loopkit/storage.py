@@ -178,7 +178,7 @@ class Storage(Protocol):
         stage that has one is refused.
 
         Returns:
-            The run as it is after the write.
+            The run as it is after the write: ``change.run`` with all that was changed since.
 
         Raises:
             LeaseLost: another claim is newer, the run has ended, or the stage has another result; nothing was written.

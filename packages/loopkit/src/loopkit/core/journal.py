@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from loopkit.core.run import RunStatus, Stage
+from loopkit.core.run import Run, RunStatus, Stage
 
 
 class EventType(StrEnum):
@@ -112,6 +112,8 @@ class Change:
     and ``then`` otherwise: a request that is seen before the end is written wins.
     """
 
+    run: Run
+    """The run that it was decided for, as the store gave it last."""
     then: Next
     cancelled: Next
     artifact: NewArtifact | None = None

@@ -6,6 +6,7 @@ nothing to what is decided here: it makes the decision atomic. Its guards come f
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, assert_never
 
@@ -159,6 +160,7 @@ def log(run: Run, events: Iterable[NewEvent]) -> Change:
     assert run.current_stage is not None
     stay = Next(status=run.status, stage=run.current_stage, attempt=run.current_attempt)
     return Change(
+        run=run,
         then=stay,
         cancelled=stay,
         events=tuple(events),
@@ -176,7 +178,48 @@ def release(run: Run, reason: str) -> Change:
 def cancel_seen(run: Run) -> Change:
     """End a held run as cancelled, whichever way the store finds the request."""
     cancelled = _cancelled(run)
-    return Change(then=cancelled, cancelled=cancelled, final_score=run.final_score, best_attempt=run.best_attempt)
+    return Change(
+        run=run, then=cancelled, cancelled=cancelled, final_score=run.final_score, best_attempt=run.best_attempt
+    )
+
+
+def written(
+    change: Change,
+    *,
+    cancel_requested_at: datetime | None,
+    heartbeat_at: datetime | None,
+    completed_at: datetime | None,
+) -> Run:
+    """Give the run that a write of ``change`` leaves, with the times that the store found or wrote."""
+    run = change.run
+    way = change.then if cancel_requested_at is None else change.cancelled
+    waits, ended = way.status is RunStatus.QUEUED, way.status.ended
+    return Run(
+        id=run.id,
+        agent_name=run.agent_name,
+        cycle_id=run.cycle_id,
+        status=way.status,
+        current_stage=way.stage,
+        current_attempt=way.attempt,
+        max_attempts=run.max_attempts,
+        pass_threshold=run.pass_threshold,
+        final_score=change.final_score,
+        best_attempt=change.best_attempt,
+        error_message=way.error_message if ended else run.error_message,
+        inputs=run.inputs,
+        claimed_at=None if waits else run.claimed_at,
+        claimed_by=None if waits else run.claimed_by,
+        heartbeat_at=heartbeat_at,
+        cancel_requested_at=cancel_requested_at,
+        started_at=run.started_at,
+        completed_at=completed_at,
+        created_at=run.created_at,
+        retry_of=run.retry_of,
+        fencing_token=run.fencing_token,
+        lease_id=None if waits or ended else run.lease_id,
+        lost_leases=0 if change.finishes_stage else run.lost_leases,
+        definition=run.definition,
+    )
 
 
 def _produced(run: Run, outcome: Produced, output_suffix: str) -> Change:
@@ -268,6 +311,7 @@ def _change(
         then = Next(status=state, stage=None, attempt=attempt, error_message=error_message, events=told)
     final_score, best_attempt = (run.final_score, run.best_attempt) if best is None else best
     return Change(
+        run=run,
         then=then,
         cancelled=_cancelled(run),
         artifact=artifact,

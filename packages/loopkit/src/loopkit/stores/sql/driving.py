@@ -28,9 +28,6 @@ T = TypeVar("T")
 READERS: Final = 8
 """How many reads one event loop has under way at once."""
 
-MANY: Final = 32
-"""How many items are worth a batch at once: they are written while the rest of the turn goes on."""
-
 _CLOSED: Final = "the store is closed"
 
 
@@ -155,10 +152,9 @@ class ThreadLane:
                 self._thread = threading.Thread(target=self._main, name=self._name, daemon=True)
                 self._thread.start()
             kicker, self._kicker = self._kicker, self._kicker or waiter.loop
-            many = len(self._combiner) == MANY
         if kicker is None:
             waiter.call_soon(self._ready.set)
-        elif many or kicker is not waiter.loop:
+        elif kicker is not waiter.loop:
             self._ready.set()
 
     def _leave(self, item: Item) -> None:

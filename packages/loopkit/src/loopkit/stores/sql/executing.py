@@ -4,6 +4,7 @@ The executors are in the modules :mod:`on_sqlite`, :mod:`on_postgresql` and :mod
 of its own and is used by one thread at a time; on any error it lets go of the connection and opens a new one.
 """
 
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
@@ -46,6 +47,9 @@ def batch(items: Iterable[Item]) -> Batch:
 LAST_WRITE: Final = 25
 """Where the last write stands in a row, after those of ``run_columns``."""
 
+_WRITTEN: Final = operator.itemgetter(0, LAST_WRITE, 15, 14, 17)
+"""Of such a row, what :func:`loopkit.stores.sql.rows.written` reads."""
+
 Find = Callable[[str], Sequence[Any] | None]
 """Gives a run's row."""
 
@@ -74,7 +78,7 @@ def landed(batch: Batch, find_run: Find, find_claim: Callable[[Claiming], Claime
         return False
     for record in batch.records:
         row = by_id[record.lease.run_id]
-        record.outcome = row if row is not None and row[LAST_WRITE] == record.write else None
+        record.outcome = _WRITTEN(row) if row is not None and row[LAST_WRITE] == record.write else None
     for new in batch.submissions:
         new.outcome = [by_id[run_id] for run_id in new.ids]
     for claim in claims(batch):

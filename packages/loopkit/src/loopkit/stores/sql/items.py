@@ -119,32 +119,34 @@ def lease_row(lease: Lease) -> dict[str, Any]:
 
 def recording(lease: Lease, change: Change, write: str, form: Form) -> Recording:
     """Prepare a change with both ways that it may go."""
-    then, cancelled = change.then, change.cancelled
-    common = len(change.events)
-    row = lease_row(lease) | {
+    then, cancelled, common = change.then, change.cancelled, len(change.events)
+    after_then, after_cancelled = len(then.events), len(cancelled.events)
+    row = {
+        **lease_row(lease),
         "then_status": then.status.value,
-        "then_stage": then.stage,
+        "then_stage": None if then.stage is None else then.stage.value,
         "then_attempt": then.attempt,
         "then_error": then.error_message,
-        "then_events": common + len(then.events),
+        "then_events": common + after_then,
         "cancelled_status": cancelled.status.value,
-        "cancelled_stage": cancelled.stage,
+        "cancelled_stage": None if cancelled.stage is None else cancelled.stage.value,
         "cancelled_attempt": cancelled.attempt,
         "cancelled_error": cancelled.error_message,
-        "cancelled_events": common + len(cancelled.events),
+        "cancelled_events": common + after_cancelled,
         "final_score": change.final_score,
         "best_attempt": change.best_attempt,
         "finishes_stage": change.finishes_stage,
         "write": write,
     }
-    item = Recording(write, lease, change, form(row), _artifact(lease.run_id, write, change, form), [], [])
-    after = len(then.events), len(cancelled.events)
-    for place, event in enumerate(change.events, 1):
-        rest = common - place
-        item.events.append(form(_event(lease.run_id, write, event, rest + after[0], rest + after[1])))
-    for place, event in enumerate(then.events, 1):
-        item.then_events.append(form(_event(lease.run_id, write, event, after[0] - place, None)))
-    return item
+    events = [
+        form(_event(lease.run_id, write, event, rest + after_then, rest + after_cancelled))
+        for rest, event in zip(range(common - 1, -1, -1), change.events, strict=True)
+    ]
+    then_events = [
+        form(_event(lease.run_id, write, event, rest, None))
+        for rest, event in zip(range(after_then - 1, -1, -1), then.events, strict=True)
+    ]
+    return Recording(write, lease, change, form(row), _artifact(lease.run_id, write, change, form), events, then_events)
 
 
 def cancelled_events(item: Recording, form: Form) -> list[Any]:
@@ -221,7 +223,7 @@ def _event(run_id: str, write: str, event: NewEvent, then: int | None, cancelled
         "run_id": run_id,
         "write": write,
         "event_type": event.event_type.value,
-        "stage": event.stage,
+        "stage": None if event.stage is None else event.stage.value,
         "attempt": event.attempt,
         "message": event.message,
         "metadata": None if event.metadata is None else plain.dumps(event.metadata),

@@ -76,7 +76,7 @@ WAITING: Final = [
 ]
 SCRIPTS: Final = Scripts(
     before_record=[],
-    record=_script(statements.go_on(_CHANGES).returning(*_ROW)),
+    record=_script(statements.go_on(_CHANGES).returning(*rows.WRITTEN_COLUMNS)),
     after_record=[
         _script(statements.keep_artifact(items(each(statements.ARTIFACT, "artifacts")), runs)),
         _script(statements.tell(_EVENTS, runs)),

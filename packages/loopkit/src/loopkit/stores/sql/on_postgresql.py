@@ -44,7 +44,7 @@ def _locked(run_ids: Any) -> Select[Any]:
 
 
 def _record() -> Select[Any]:
-    written = statements.go_on(_CHANGES).returning(*_ROW).cte("written")
+    written = statements.go_on(_CHANGES).returning(*rows.WRITTEN_COLUMNS).cte("written")
     kept = statements.keep_artifact(_ARTIFACTS, written).cte("kept")
     told = statements.tell(_EVENTS, written).cte("told")
     return select(written).add_cte(kept, told)

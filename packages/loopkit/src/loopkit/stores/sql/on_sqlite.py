@@ -10,7 +10,7 @@ from sqlalchemy import Engine, bindparam, func, insert, select
 from sqlalchemy.dialects import sqlite
 
 from loopkit.core.run import RunStatus
-from loopkit.stores.sql import claiming, statements
+from loopkit.stores.sql import claiming, rows, statements
 from loopkit.stores.sql.executing import LAST_WRITE, Batch, Claimed, landed
 from loopkit.stores.sql.instants import Clock
 from loopkit.stores.sql.items import Beating, Claiming, Recording, Submission, cancelled_events
@@ -33,6 +33,7 @@ GO_ON: Final = _text(statements.go_on(one(statements.CHANGE)))
 KEEP_ARTIFACT: Final = _text(insert(artifacts).values(statements.artifact_values(one(statements.ARTIFACT))))
 STAY: Final = _text(statements.stay(one(statements.CHANGE)))
 ROWS_NOW: Final = _text(select(*_ROW).where(runs.c.id.in_(select(_IDS.c.value))))
+WRITTEN_NOW: Final = _text(select(*rows.WRITTEN_COLUMNS).where(runs.c.id.in_(select(_IDS.c.value))))
 TELL: Final = _text(
     insert(events).values(
         statements.event_values(one(statements.EVENT), bindparam("current_attempt"), bindparam("seq"))
@@ -54,10 +55,7 @@ CLAIMED_BY_CALL: Final = _text(claiming.claimed_by_call())
 
 NOW: Final = _text(select(Clock()))
 
-_CURRENT_ATTEMPT: Final = 5
 _CLAIMED_BY: Final = 13
-_CANCEL_REQUESTED_AT: Final = 15
-_EVENT_SEQ: Final = LAST_WRITE + 1
 
 
 class OnSqlite:
@@ -145,16 +143,17 @@ def _record(cursor: sqlite3.Cursor, items: Sequence[Recording], clock: dict[str,
     if cursor.executemany(STAY, stays).rowcount != len(stays):
         goes += stays  # a cancel request stands in a row, or a lease is lost
     cursor.executemany(GO_ON, goes)
-    rows = _rows_now(cursor, [item.lease.run_id for item in items])
+    found = _rows_now(cursor, WRITTEN_NOW, [item.lease.run_id for item in items])
     kept, told = [], []
     for item in items:
-        row = rows.get(item.lease.run_id)
-        if row is None or row[LAST_WRITE] != item.write:
+        row = found.get(item.lease.run_id)
+        if row is None or row[1] != item.write:
             item.outcome = None
             continue
         item.outcome = row
-        cancelled = row[_CANCEL_REQUESTED_AT] is not None
-        told += _numbered(row, item.events + (cancelled_events(item, dict) if cancelled else item.then_events), now)
+        _, _, cancel_requested_at, *_, attempt, last = row
+        either = item.then_events if cancel_requested_at is None else cancelled_events(item, dict)
+        told += _numbered(item.events + either, now, attempt, last)
         if item.artifact is not None:
             item.artifact["now"] = now
             kept.append(item.artifact)
@@ -163,12 +162,12 @@ def _record(cursor: sqlite3.Cursor, items: Sequence[Recording], clock: dict[str,
 
 
 def _submit(cursor: sqlite3.Cursor, item: Submission, clock: dict[str, Any]) -> None:
-    rows = [row | clock for row in item.rows]
-    cursor.executemany(KEEP_KEY, [row for row in rows if row["key"] is not None])
-    cursor.executemany(QUEUE, rows)
-    made = _rows_now(cursor, item.ids)
+    new = [row | clock for row in item.rows]
+    cursor.executemany(KEEP_KEY, [row for row in new if row["key"] is not None])
+    cursor.executemany(QUEUE, new)
+    made = _rows_now(cursor, ROWS_NOW, item.ids)
     told = [(made[event["run_id"]], event) for event in item.events if event["run_id"] in made]
-    cursor.executemany(TELL, [event for row, one in told for event in _numbered(row, [one], clock["now"])])
+    cursor.executemany(TELL, [event for row, one in told for event in _numbered([one], clock["now"], *_place(row))])
     item.outcome = [
         made.get(run_id) or cursor.execute(RUN_OF_KEY, {"key": key, **clock}).fetchone()
         for run_id, key in zip(item.ids, item.keys, strict=True)
@@ -181,30 +180,34 @@ def _claim(cursor: sqlite3.Cursor, item: Claiming, run_id: str | None, clock: di
     call = item.call | clock
     picks = _picks(cursor, item, call) if run_id is None else _pick(cursor, run_id, call)
     cursor.executemany(TAKE, [call | pick for pick, _ in picks])
-    rows = _rows_now(cursor, [pick["run_id"] for pick, _ in picks])
+    found = _rows_now(cursor, ROWS_NOW, [pick["run_id"] for pick, _ in picks])
     taken, told = [], []
     for pick, previous in picks:
-        row = rows[pick["run_id"]]
+        row = found[pick["run_id"]]
         nonce, _, story = (row[LAST_WRITE] or "").partition(".")
         if nonce == item.write:
             taken.append((*row, previous))
             events = [{"run_id": row[0], **event} for event in claiming.story_events(story, row[_CLAIMED_BY])]
-            told += _numbered(row, events, clock["now"])
+            told += _numbered(events, clock["now"], *_place(row))
     cursor.executemany(TELL, told)
     return Claimed(taken, _artifacts(cursor, taken))
 
 
-def _rows_now(cursor: sqlite3.Cursor, run_ids: Sequence[str]) -> dict[str, Sequence[Any]]:
-    return {row[0]: row for row in cursor.execute(ROWS_NOW, {"ids": json.dumps(run_ids)}).fetchall()}
+def _rows_now(cursor: sqlite3.Cursor, text: str, run_ids: Sequence[str]) -> dict[str, Sequence[Any]]:
+    return {row[0]: row for row in cursor.execute(text, {"ids": json.dumps(run_ids)}).fetchall()}
 
 
-def _numbered(row: Sequence[Any], told: list[dict[str, Any]], now: str) -> list[dict[str, Any]]:
-    """Give a run's events their time, attempt and numbers, the last of which stands in its row."""
-    first = row[_EVENT_SEQ] - len(told) + 1
-    for seq, event in enumerate(told, first):
+def _place(row: Sequence[Any]) -> tuple[int, int]:
+    """The attempt and the number of the last event in a whole row."""
+    return row[5], row[LAST_WRITE + 1]
+
+
+def _numbered(told: list[dict[str, Any]], now: str, attempt: int, last: int) -> list[dict[str, Any]]:
+    """Give a run's events their time, its attempt, and their numbers up to the last."""
+    for seq, event in enumerate(told, last - len(told) + 1):
         event["now"] = now
         event["seq"] = seq
-        event["current_attempt"] = row[_CURRENT_ATTEMPT]
+        event["current_attempt"] = attempt
     return told
 
 
@@ -235,7 +238,7 @@ def _artifacts(cursor: sqlite3.Cursor, claimed: Sequence[Sequence[Any]]) -> list
 
 
 def _beat(cursor: sqlite3.Cursor, item: Beating, clock: dict[str, Any]) -> None:
-    rows = [row | clock for row in item.rows]
+    leases = [row | clock for row in item.rows]
     if item.renews:
-        cursor.executemany(RENEW, rows)
-    item.outcome = [found for row in rows for found in cursor.execute(LOOK, row).fetchall()]
+        cursor.executemany(RENEW, leases)
+    item.outcome = [found for row in leases for found in cursor.execute(LOOK, row).fetchall()]

@@ -12,8 +12,8 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import ColumnElement
 
 from loopkit import wire
-from loopkit.core import plain
-from loopkit.core.journal import Artifact, ArtifactInfo, ArtifactType, EventType, RunEvent
+from loopkit.core import machine, plain
+from loopkit.core.journal import Artifact, ArtifactInfo, ArtifactType, Change, EventType, RunEvent
 from loopkit.core.run import Run, RunStatus, Stage
 from loopkit.errors import DatabaseDamaged
 from loopkit.stores.sql.instants import SecondsBetween, present
@@ -98,6 +98,31 @@ def run(row: Sequence[Any]) -> Run:
         lost_leases=row[22],
         definition=row[23],
         stalled=bool(row[24]),
+    )
+
+
+WRITTEN_COLUMNS: Final = tuple(
+    runs.c[name]
+    for name in (
+        "id",
+        "last_write",
+        "cancel_requested_at",
+        "heartbeat_at",
+        "completed_at",
+        "current_attempt",
+        "event_seq",
+    )
+)
+"""What may differ, after a change was written, from what its holder knows; :func:`written` reads it."""
+
+
+def written(row: Sequence[Any], change: Change) -> Run:
+    """Give the run that a change has left, by its row of :data:`WRITTEN_COLUMNS`."""
+    return machine.written(
+        change,
+        cancel_requested_at=moment(row[2]),
+        heartbeat_at=moment(row[3]),
+        completed_at=moment(row[4]),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, literal, select
 
@@ -123,7 +123,7 @@ class SqlStore:
         row = await self._write(items.recording(lease, change, self._ids.nonce(), self._form))
         if row is None:
             raise LeaseLost(lease.run_id)
-        run = rows.run(row)
+        run = row if isinstance(row, Run) else rows.written(row, change)
         if run.status is RunStatus.QUEUED:
             self._waking.tell()
         return run
@@ -238,8 +238,8 @@ class SqlStore:
             return await self._stored_before(item.lease, item.change.artifact)
         raise StorageError(f"the database refused a write: {error}") from error
 
-    async def _stored_before(self, lease: Lease, new: NewArtifact) -> Sequence[Any]:
-        """Give the row of a held run whose artifact is there already: the same call was made and answered by nobody.
+    async def _stored_before(self, lease: Lease, new: NewArtifact) -> Run:
+        """Give a held run whose artifact is there already: the same call was made and answered by nobody.
 
         Raises:
             LeaseLost: it is another's; whoever claims the run next goes on from it.
@@ -251,7 +251,7 @@ class SqlStore:
         run = None if row is None else rows.run(row)
         if run is None or not same or (run.lease_id, run.fencing_token) != (lease.lease_id, lease.fencing_token):
             raise LeaseLost(lease.run_id)
-        return cast(Sequence[Any], row)
+        return run
 
     def _held(self, claimed: Claimed) -> list[Held]:
         """Give the runs that a claim got; those that it ended are left out."""
