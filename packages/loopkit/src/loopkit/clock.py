@@ -1,6 +1,6 @@
 """Where time and ids come from: the system in production, a hand or a seed in tests and simulation."""
 
-import secrets
+import os
 import sys
 import time
 from datetime import UTC, datetime
@@ -41,7 +41,7 @@ class SystemIds:
         return uuid7().int
 
     def nonce(self) -> str:
-        return secrets.token_hex(16)
+        return os.urandom(16).hex()
 
 
 def truncate(moment: datetime) -> datetime:

@@ -8,6 +8,7 @@ nothing to what is decided here: it makes the decision atomic. Its guards come f
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final, assert_never
 
 import attrs
@@ -325,9 +326,15 @@ def _change(
 def _cancelled(run: Run) -> Next:
     state = next_state(state_of(run), Signal.CANCEL_SEEN)
     assert state is RunStatus.CANCELLED
-    return Next(status=state, stage=None, attempt=run.current_attempt, events=(_CANCELLED_EVENT,))
+    return _cancelled_in(run.current_attempt)
 
 
+@lru_cache(maxsize=64)
+def _cancelled_in(attempt: int) -> Next:
+    return Next(status=RunStatus.CANCELLED, stage=None, attempt=attempt, events=(_CANCELLED_EVENT,))
+
+
+@lru_cache(maxsize=64)
 def begins(stage: Stage, attempt: int) -> NewEvent:
     """The event that tells that a stage begins."""
     return NewEvent(event_type=EventType.STAGE_CHANGE, stage=stage, attempt=attempt, message=BEGINNINGS[stage])

@@ -55,6 +55,10 @@ class Interrupt(Enum):
     END = "the runner ends"
 
 
+def _nobody(why: Interrupt) -> None:
+    """Interrupt nobody."""
+
+
 @attrs.define(eq=False)
 class Holding:
     """One lease that is kept."""
@@ -88,7 +92,8 @@ class Keeper:
         return holding
 
     def let_go(self, holding: Holding) -> None:
-        """Keep it no longer."""
+        """Keep it no longer, and tell its holder nothing more."""
+        holding.interrupt = _nobody
         if self._holdings.get(holding.lease.run_id) is holding:
             del self._holdings[holding.lease.run_id]
 

@@ -8,7 +8,6 @@ returns is dropped.
 import logging
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -77,7 +76,7 @@ class Work:
         self._logs = Logs()
         self._scope = anyio.CancelScope()
         self._interrupt: Interrupt | None = None
-        self._call: object = None
+        self._call: _StageCall | None = None
         """The call of a stage that is under way; what others still say is dropped."""
         self._try: object = None
         """The try of a stage with a timeout that is under way."""
@@ -284,6 +283,7 @@ class Work:
         assert inputs is not None
         run, stage = self.run, self.run.current_stage
         assert stage is not None
+        self._call = call = _StageCall(self, stage, run.current_attempt)
         return StageContext(
             run_id=run.id,
             agent_name=run.agent_name,
@@ -294,11 +294,16 @@ class Work:
             output=output,
             evaluation=evaluation,
             idempotency_key=f"{run.id}:{run.current_attempt}:{stage.value}",
-            sink=self._sink(stage, run.current_attempt),
-            retrying=partial(self._try_failed, stage, run.current_attempt),
+            sink=call.log,
+            retrying=call.failed,
         )
 
-    def _try_failed(self, stage: Stage, attempt: int, message: str) -> None:
+    def log(self, call: "_StageCall", message: str, metadata: Mapping[str, Any]) -> None:
+        """Take a log line of the call under way; those of others are dropped. May be called from any thread."""
+        if self._call is call and self._logs.add(call.stage, call.attempt, message, metadata):
+            self._crew.loop.call_soon(self._schedule_flush)
+
+    def try_failed(self, stage: Stage, attempt: int, message: str) -> None:
         """Write down why a try failed; the next one may log as much again."""
         self._logs.end(stage, attempt)
         self._logs.put(NewEvent(event_type=EventType.LOG, stage=stage, attempt=attempt, message=message))
@@ -307,16 +312,6 @@ class Work:
         timeout = self._agent.stage(stage).timeout
         if timeout is not None:
             self._watch_try(timeout + LONGEST_DELAY)
-
-    def _sink(self, stage: Stage, attempt: int) -> Callable[[str, Mapping[str, Any]], None]:
-        """Begin a call: give what takes its log lines, for as long as it is the one under way."""
-
-        def sink(message: str, metadata: Mapping[str, Any]) -> None:
-            if self._call is sink and self._logs.add(stage, attempt, message, metadata):
-                self._crew.loop.call_soon(self._schedule_flush)
-
-        self._call = sink
-        return sink
 
     def _note(self, held: Held) -> None:
         """Tell what whoever reads this run later should know of its claim."""
@@ -334,6 +329,21 @@ class Work:
                 limit,
                 held.previous_heartbeat,
             )
+
+
+@attrs.frozen(eq=False)
+class _StageCall:
+    """One call of a stage, as its context reaches back to the work."""
+
+    work: Work
+    stage: Stage
+    attempt: int
+
+    def log(self, message: str, metadata: Mapping[str, Any]) -> None:
+        self.work.log(self, message, metadata)
+
+    def failed(self, message: str) -> None:
+        self.work.try_failed(self.stage, self.attempt, message)
 
 
 async def work(
