@@ -107,7 +107,7 @@ def opened(chromium: Any, served: object) -> Iterator[Opener]:
         def open_page(*, allowed: tuple[str, ...] = (), **options: Any) -> Any:
             context = chromium.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
             contexts.callback(context.close)
-            context.set_default_timeout(15_000)
+            context.set_default_timeout(30_000)
             context.add_init_script(WATCH)
             page = context.new_page()
             watched = Watched(allowed)
@@ -138,6 +138,17 @@ def world() -> Iterator[tuple[str, dict[str, str], World]]:
     made.clock.at = datetime.now(UTC)  # it stands still, so that no run stalls while the tests look at it
     with InThread(create_app(made.store, agents(), access=allow_all)) as url:
         yield url, ids, made
+
+
+def open_page(page: Any, address: str) -> None:
+    """Open a page and wait until its script has taken it in hand, so that keys and dialogs are there."""
+    page.goto(address)
+    taken_in_hand(page)
+
+
+def taken_in_hand(page: Any) -> None:
+    """Wait until the script of the page that is open, or coming, has run to its end."""
+    playwright.expect(page.locator("#theme")).to_be_visible()
 
 
 def axe(page: Any) -> list[str]:

@@ -53,14 +53,13 @@ class InThread:
 
 
 class InProcess:
-    """``loopkit-cli serve --worker`` as its users start it."""
+    """``loopkit-cli serve --worker`` as its users start it, in a folder with an agents.yaml."""
 
-    def __init__(self, folder: Path, port: int = 0, *options: str) -> None:
+    def __init__(self, folder: Path, port: int = 0, *options: str, database: Path | None = None) -> None:
         self._folder = folder
         program = str(Path(sys.executable).with_name("loopkit-cli"))
         command = [program, "serve", "--worker", "--port", str(port), *options]
-        database = f"sqlite:///{folder / 'runs.db'}"
-        self._command = [*command, "--database", database, "--config", str(folder / "agents.yaml")]
+        self._command = [*command, "--database", f"sqlite:///{database or folder / 'runs.db'}"]
         self.url = ""
 
     def start(self) -> str:

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from loopkit import MemoryStore
 from loopkit.testing.blocking import Blocking
 from loopkit_web import allow_all, create_app
-from tests.browser.conftest import Opener, axe, shoot
+from tests.browser.conftest import Opener, axe, shoot, taken_in_hand
 from tests.browser.seeding import agents
 
 THESIS = "Mid-market logistics buyers that outgrew spreadsheets"
@@ -82,6 +82,8 @@ def test_a_nested_form_is_refused_and_then_taken(scripts: bool, opened: Opener, 
         "staff": {"least": 180, "most": 900},
     }
 
+    if scripts:
+        taken_in_hand(page)
     page.get_by_role("link", name="Edit and rerun").click()
     again = page.locator("dialog" if scripts else "main")
     expect(again.get_by_label("Thesis", exact=True)).to_have_value(THESIS)

@@ -17,7 +17,7 @@ from loopkit.core.journal import EventType, NewEvent
 from loopkit.core.lease import Claimant
 from loopkit.core.outcome import Evaluated, Evaluation, Produced
 from loopkit_web import Streams, allow_all, create_app
-from tests.browser.conftest import Opener
+from tests.browser.conftest import Opener, open_page
 from tests.browser.payloads import payloads
 from tests.browser.seeding import World, agents
 from tests.browser.serving import InThread
@@ -35,7 +35,11 @@ PRESS_ALL = """async () => {
         }
         for (const one of frame.contentDocument.querySelectorAll('[onfocus]')) one.focus();
     }
-    await new Promise((done) => setTimeout(done, 300));
+    for (let calm = 0, seen = -1; calm < 5; calm += 1) {
+        await new Promise((done) => setTimeout(done, 100));
+        if (__fired.length !== seen) calm = 0;
+        seen = __fired.length;
+    }
     return __fired;
 }"""
 ALL = list(payloads())
@@ -146,8 +150,7 @@ def test_every_payload_that_fires_elsewhere_does_nothing_here(
     paths += ["/agents", f"/compare?runs={runs[0]},{runs[1]}", f"/agents/start?from={runs[0]}", "/runners"]
     shown = 0
     for path in paths:
-        page.goto(url + path)
-        page.wait_for_function("document.querySelector('#theme').hidden === false")
+        open_page(page, url + path)
         shown += page.locator(".prose").count() if "tab=artifacts" in path else 0
         assert page.evaluate("__fired") == [], path
         assert page.evaluate("__reports") == [], path

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from loopkit import MemoryStore
 from loopkit_web import Access, TokenAccess, allow_all, create_app
-from tests.browser.conftest import Opener, axe, shoot
+from tests.browser.conftest import Opener, axe, open_page, shoot
 from tests.browser.seeding import World, agents
 
 PAGES = {
@@ -51,8 +52,7 @@ def test_axe_finds_nothing(theme: Any, opened: Opener, world: tuple[str, dict[st
     page = opened(color_scheme=theme, allowed=NOT_FOUND)
     found = {}
     for name, path in PAGES.items():
-        page.goto(url + filled(path, ids))
-        page.wait_for_function("document.querySelector('#theme').hidden === false")
+        open_page(page, url + filled(path, ids))
         if faults := axe(page):
             found[name] = faults
         shoot(page, f"{name}-{theme}")
@@ -93,24 +93,21 @@ def test_a_page_stays_within_its_budget(name: str, opened: Opener, world: tuple[
     """Three requests beside the stream, HTML of 12 KB, CSS of 10 KB and scripts of 12 KB, all gzipped."""
     url, ids, _ = world
     page = opened()
-    sizes: dict[str, int] = {}
-    page.on("response", lambda answer: sizes.update({answer.url: len(gzip.compress(body(answer), 9))}))
-    page.goto(url + filled(PAGES[name], ids))
-    page.wait_for_function("document.querySelector('#theme').hidden === false")
-    loaded = {one: size for one, size in sizes.items() if "stream" not in one and "workflow-events" not in one}
-    kinds = {one.rsplit(".", 1)[-1] if "/_s/" in one else "html": size for one, size in loaded.items()}
+    answers: list[Any] = []
+    page.on("response", answers.append)
+    open_page(page, url + filled(PAGES[name], ids))
+    sizes = {one.url: len(gzip.compress(one.body(), 9)) for one in answers if not is_stream(one)}
+    kinds = {one.rsplit(".", 1)[-1] if "/_s/" in one else "html": size for one, size in sizes.items()}
+    print(name, kinds)
     assert set(kinds) <= {"html", "css", "js", "svg"}
-    assert len([one for one in loaded if not one.endswith(".svg")]) == 3
+    assert len([one for one in sizes if not one.endswith(".svg")]) == 3
     assert kinds["html"] <= 12_000
     assert kinds["css"] <= 10_000
     assert kinds["js"] <= 12_000
 
 
-def body(answer: Any) -> bytes:
-    if "stream" in answer.url or "workflow-events" in answer.url:
-        return b""
-    content: bytes = answer.body()
-    return content
+def is_stream(answer: Any) -> bool:
+    return "/api/workflow-stream" in answer.url or "/api/workflow-events" in answer.url
 
 
 def test_nothing_jumps_while_a_page_comes(opened: Opener, world: tuple[str, dict[str, str], World]) -> None:
@@ -122,8 +119,8 @@ def test_nothing_jumps_while_a_page_comes(opened: Opener, world: tuple[str, dict
         ".observe({type: 'layout-shift', buffered: true})"
     )
     for path in ("/agents", "/agents/{running}"):
-        page.goto(url + filled(path, ids))
-        page.wait_for_load_state("networkidle") if "agents/" not in path else page.wait_for_selector("#live")
+        open_page(page, url + filled(path, ids))
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         assert page.evaluate("window.__shift") < 0.05
 
 
@@ -208,8 +205,8 @@ def test_the_token_is_typed_once(opened: Opener, served: Server) -> None:
     shoot(page, "sign-in")
     page.get_by_label("Token").fill("another")
     page.get_by_role("button", name="Sign in").click()
-    assert page.get_by_text("That is not the token.").is_visible()
+    expect(page.get_by_text("That is not the token.")).to_be_visible()
     page.get_by_label("Token").fill("a-good-token")
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(url + "/runners")
-    assert page.get_by_role("heading", name="Runners").is_visible()
+    expect(page.get_by_role("heading", name="Runners")).to_be_visible()

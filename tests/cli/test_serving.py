@@ -71,6 +71,21 @@ def test_a_run_is_started_watched_and_passed_and_a_signal_ends_it_all(cli: Progr
     assert cli.sql("SELECT count(*) FROM workflow_runs WHERE status = 'running'") == [(0,)]
 
 
+def test_a_worker_beside_it_leaves_out_what_it_cannot_load(cli: Program) -> None:
+    """With a warning, as the command worker does; runs of that agent can be started and wait. With none left it is
+    refused."""
+    config = cli.folder / "agents.yaml"
+    config.write_text(config.read_text().replace("tests.cli.stages:breaks", "tests.cli.stages:no_such_thing"))
+    with serving(cli.folder, "--worker") as (_, address, said), httpx.Client(base_url=address, timeout=60) as http:
+        assert any("Warning: agent 'broken' is left out; produce:" in line for line in said)
+        stays = http.post("/api/workflows", json={"agentName": "broken", "inputs": {}}).json()
+        worked = http.post("/api/workflows", json={"agentName": "writer", "inputs": {"topic": "x"}}).json()
+        assert watched(http, worked["id"])[-1]["message"].startswith("Passed")
+        assert http.get(f"/api/workflows?id={stays['id']}").json()["status"] == "queued"
+    config.write_text(config.read_text().replace("tests.cli.stages:", "tests.cli.nowhere:"))
+    assert "no agent whose runs could be worked" in cli.refused(1, "serve", "--port", "0", "--worker")
+
+
 def test_a_token_and_host_names_keep_others_out(cli: Program) -> None:
     """On every address a token opens, names that were not allowed are 421, and the start says which are."""
     options = ("--host", "0.0.0.0", "--token", "s3cret", "--allowed-host", "runs.example")

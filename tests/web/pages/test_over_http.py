@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from html.parser import HTMLParser
 from typing import Any
 
 import httpx
 import pytest
 
-from loopkit import Agent, MemoryStore
+from loopkit import Agent, Artifact, MemoryStore
 from loopkit.core.journal import EventType, NewEvent
 from loopkit.core.lease import Claimant
 from loopkit.core.machine import advance, log
@@ -185,6 +186,39 @@ async def test_a_part_is_not_sent_again_while_nothing_changed() -> None:
         changed = await http.get(f"/agents/{run['id']}?part=live", headers={"if-none-match": tag})
         assert changed.status_code == 200
         assert "etag" not in (await http.get("/agents")).headers
+
+
+async def test_a_refresh_reads_no_more_texts_than_it_shows() -> None:
+    """What is fetched again of a run reads its evaluations, and nothing at all while the page has the same already; a
+    download reads its own text."""
+
+    class Watched(MemoryStore):
+        """Notes which texts are read."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.read: list[str] = []
+
+        async def list_artifacts(self, run_id: str, *, only: Collection[int] | None = None) -> list[Artifact]:
+            found = await super().list_artifacts(run_id, only=only)
+            self.read += [artifact.filename for artifact in found]
+            return found
+
+    store = Watched()
+    async with client(make_app(store)) as http:
+        run = await started(http)
+        await work(store)
+        here = f"/agents/{run['id']}"
+        store.read.clear()
+        tag = (await http.get(f"{here}?part=live")).headers["etag"]
+        assert store.read == ["attempt-1.eval.json", "attempt-2.eval.json"]
+        store.read.clear()
+        assert (await http.get(f"{here}?part=live", headers={"if-none-match": tag})).status_code == 304
+        assert store.read == []
+        await http.get(f"{here}/artifacts/2/output")
+        assert store.read == ["attempt-2.md"]
+        await http.get(f"{here}?tab=artifacts")
+        assert len(store.read) == 5
 
 
 async def test_the_filters_of_the_list() -> None:

@@ -76,7 +76,7 @@ def program() -> None:
 @click.option("--allow-unauthenticated", is_flag=True, help="Serve other machines without a token.")
 @click.option("--root-path", metavar="PATH", default="", help="The prefix that a proxy takes off, e.g. /loops.")
 @pass_settings
-def serve(settings: Settings, **options: Any) -> None:
+def serve(settings: Settings, worker: bool, **options: Any) -> None:
     """Serve the API and the dashboard at http://H:P/. Needs the package loopkit-web."""
     for package in ("loopkit_web", "uvicorn"):
         if find_spec(package) is None:
@@ -85,8 +85,9 @@ def serve(settings: Settings, **options: Any) -> None:
     from loopkit_cli import serving
 
     agents = settings.agents()
+    worked = starting.workable(agents.values()) if worker else None
     heartbeat = settings.heartbeat
-    settings.in_store(lambda store: serving.serve(store, agents, heartbeat=heartbeat, **options))
+    settings.in_store(lambda store: serving.serve(store, agents, worked=worked, heartbeat=heartbeat, **options))
 
 
 for one in (

@@ -35,7 +35,7 @@ async def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8700,
-    worker: bool = False,
+    worked: Sequence[Agent] | None = None,
     concurrency: int = 8,
     heartbeat: timedelta = HEARTBEAT,
     token: str | None = None,
@@ -46,6 +46,10 @@ async def serve(
     """Serve until the first signal; then take nothing new, let answers and stages end, and return.
 
     Runs on asyncio. Open event streams end at the first signal; the second ends everything at once.
+
+    Args:
+        agents: what runs can be started of.
+        worked: the agents whose runs are worked here as well; None: no runs are worked.
 
     Raises:
         UnusableOption: the address cannot be listened on, is open to others without a token or
@@ -63,13 +67,13 @@ async def serve(
         app = _make_app(store, agents, hosts, token=token, allow_unauthenticated=allow_unauthenticated)
         stopping = Stopping()
         server = _Server(app, stopping, root_path=root_path)
-        with Signals(stopping, waiting_for=_RUNS_GO_BACK if worker else "answers under way are finished"):
-            _tell(sockets[0], hosts, agents if worker else None, wildcard=_is_wildcard(host))
+        with Signals(stopping, waiting_for="answers under way are finished" if worked is None else _RUNS_GO_BACK):
+            _tell(sockets[0], hosts, worked, wildcard=_is_wildcard(host))
             async with anyio.create_task_group() as tasks:
-                if worker:
+                if worked is not None:
                     runner = Runner(
                         store,
-                        agents,
+                        worked,
                         concurrency=concurrency,
                         heartbeat=heartbeat,
                         stopping=stopping,
@@ -139,14 +143,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _tell(
-    listening: socket.socket, hosts: Sequence[str], agents: Mapping[str, Agent] | None, *, wildcard: bool
-) -> None:
+def _tell(listening: socket.socket, hosts: Sequence[str], worked: Sequence[Agent] | None, *, wildcard: bool) -> None:
     address, port = listening.getsockname()[:2]
     shown = "localhost" if wildcard else f"[{address}]" if ":" in address else address
     if wildcard:
         names = ", ".join(["localhost", *hosts])
         note(f"Answers to the names {names}; for others give --allowed-host NAME, as browsers will write it.")
-    if agents is not None:
-        note(f"Works runs of: {', '.join(agents) or 'no agent'}")
+    if worked is not None:
+        note(f"Works runs of: {', '.join(agent.name for agent in worked)}")
     note(f"loopkit at http://{shown}:{port}/ (Ctrl+C stops)")

@@ -229,7 +229,7 @@ def worker(settings: Settings, concurrency: int, names: tuple[str, ...], drain: 
     """
     known = settings.agents()
     chosen = [settings.agent(name) for name in dict.fromkeys(names)] if names else list(known.values())
-    settings.in_store(partial(_work, settings, _workable(chosen), concurrency, drain))
+    settings.in_store(partial(_work, settings, workable(chosen), concurrency, drain))
 
 
 async def _work(settings: Settings, agents: "list[Agent]", concurrency: int, drain: bool, store: "Storage") -> None:
@@ -272,7 +272,7 @@ async def _tell_changes(status: "RunnerStatus", shown: Display) -> None:
             shown.tell(told := now)
 
 
-def _workable(agents: "Iterable[Agent]") -> "list[Agent]":
+def workable(agents: "Iterable[Agent]") -> "list[Agent]":
     """Give the agents whose stages can be loaded; runs of the others stay queued for a runner that can.
 
     Raises:

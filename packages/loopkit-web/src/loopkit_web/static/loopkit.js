@@ -480,6 +480,7 @@ const jump = (all, by) => {
 };
 const base = document.body.dataset.base;
 let after = '';
+let forgets = 0;
 const pressed = {
   '/': () => $('#search')?.focus(),
   j: () => row(1), k: () => row(-1),
@@ -502,7 +503,8 @@ document.addEventListener('keydown', (event) => {
     return location.assign(base + (key === 'l' ? '/agents' : '/runners'));
   }
   after = key;
-  setTimeout(() => (after = ''), 1000);
+  clearTimeout(forgets);
+  forgets = setTimeout(() => (after = ''), 1000);
   if (pressed[key]) { event.preventDefault(); pressed[key](); }
 });
 
