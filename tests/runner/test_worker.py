@@ -186,6 +186,18 @@ async def test_serving_goes_on_when_claims_get_no_answer_and_draining_says_so() 
         await Runner(store, [agent()]).drain()
 
 
+async def test_a_stop_is_a_stop_although_the_claim_under_way_gets_no_answer() -> None:
+    """No claim is wanted any more, so that it failed is no error of the server's."""
+    stopping = Stopping()
+
+    class Leaving(MemoryStore):
+        async def claim(self, *args: Any, **kwargs: Any) -> Any:
+            stopping.ask()
+            raise StorageUnavailable("no answer")
+
+    await Runner(Leaving(), [agent()], stopping=stopping).serve()
+
+
 async def test_unusable_numbers_are_refused_at_once() -> None:
     """No slots, or a heartbeat that leaves no room for a late one, is a usage error."""
     for bad in ({"concurrency": 0}, {"heartbeat": timedelta(seconds=61)}, {"heartbeat": timedelta(0)}):

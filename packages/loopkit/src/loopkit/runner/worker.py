@@ -161,8 +161,10 @@ class Runner:
             try:
                 return await self._storage.claim(self._claimant, self._definitions, limit=limit)
             except StorageUnavailable as error:
-                if not insist or self.stopping.asked:
+                if not insist:
                     raise
+                if self.stopping.asked:  # no claim is wanted any more, and the runs under way go on to their stop
+                    return []
                 logger.warning("no answer from the store (%s); trying again in %.1f s", error, pause)
             if await self._slept(pause * self._environment.chance.uniform(0.5, 1.5)):
                 return []
