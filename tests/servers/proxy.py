@@ -19,6 +19,7 @@ class Proxy:
         self._connect = connect
         self._lose: Loss | None = None
         self.lost = 0
+        self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -27,6 +28,12 @@ class Proxy:
     def lose(self, what: Loss) -> None:
         """Let the next request, or its answer, not arrive; its connection breaks off."""
         self._lose = what
+
+    def cut(self) -> None:
+        """Break off every connection at once; what was said before arrives."""
+        for one in tuple(self._open):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         with suppress(OSError):
@@ -49,6 +56,7 @@ class Proxy:
             threading.Thread(target=self._pass_on, args=(client, self._connect()), daemon=True).start()
 
     def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
+        self._open |= {client, server}
         with client, server, selectors.DefaultSelector() as ready, suppress(OSError):
             ready.register(client, selectors.EVENT_READ, (server, "request"))
             ready.register(server, selectors.EVENT_READ, (client, "answer"))

@@ -179,14 +179,16 @@ class OnPostgresql(WholeBatches):
         connection = self._open()
 
         def run(script: Script, values: dict[str, Any]) -> "psycopg.Cursor[Any]":
-            return connection.execute(script.text, values)
+            answer = connection.execute(script.text, values)
+            pipeline.sync()  # only after one does the server limit how long it waits for what comes next
+            return answer
 
         try:
-            with connection.pipeline():
-                run(BEGIN, {})
-                run(LIMITS, self._limits(batch))
+            with connection.pipeline() as pipeline:
+                connection.execute(BEGIN.text)
+                connection.execute(LIMITS.text, self._limits(batch))
                 yield run
-                done = run(COMMIT, {})
+                done = connection.execute(COMMIT.text)
             if done.statusmessage != "COMMIT":
                 raise psycopg.OperationalError(f"the commit was answered by {done.statusmessage}")
         except BaseException:
