@@ -1,7 +1,11 @@
-"""A fleet of real runner processes on one database, what strikes it, and who judges it afterwards."""
+"""A fleet of real runner processes on one database, and what strikes it; :mod:`judging` holds it to the promises.
+
+Workers are forked from a process that has imported everything, since a storm needs thousands of them.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
@@ -9,61 +13,116 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, Protocol
 
 import anyio
 import attrs
-from sqlalchemy import func, select
+from sqlalchemy import Select, select
 from sqlalchemy.exc import OperationalError
 
-import loopkit
 from loopkit import Run, RunStatus
 from loopkit.core.run import NewRun
 from loopkit.storage import Order, RunQuery
 from loopkit.stores import open_store
 from loopkit.stores.sql.dialects import Database, open_database
 from loopkit.stores.sql.tables import runs
+from tests.chaos import worker
 from tests.chaos.settings import STALLED_AFTER
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE_SECONDS = 120.0
-OPEN_RUNS = select(func.count()).select_from(runs).where(runs.c.status.in_(["queued", "running"]))
+OPEN_RUNS = select(runs.c.id).where(runs.c.status.in_(["queued", "running"]))
+
+NURSERY = multiprocessing.get_context("forkserver")
+NURSERY.set_forkserver_preload(
+    [
+        "tests.chaos.worker",
+        "anyio._backends._asyncio",
+        "loopkit.stores.sql.opening",
+        "loopkit.stores.sql.on_sqlite",
+        "loopkit.stores.sql.on_postgresql",
+        "sqlalchemy.dialects.sqlite.pysqlite",
+        "sqlalchemy.dialects.postgresql.psycopg",
+    ]
+)
 
 
-class Worker:
+class Worker(Protocol):
     """One runner process. Only processes that were started here are ever signalled."""
 
-    def __init__(self, url: str, log: Path, *before: str) -> None:
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def is_ready(self) -> bool:
+        """True when it has opened the database and hears signals."""
+        ...
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status; None while it lives."""
+        ...
+
+    def wait(self) -> int | None:
+        """Give its exit status when it has ended; None when it does not."""
+        ...
+
+
+class Forked:
+    """A :class:`Worker` that begins at once."""
+
+    def __init__(self, url: str, log: Path) -> None:
+        self._ready, ready = NURSERY.Pipe(duplex=False)
+        self._process = NURSERY.Process(target=worker.forked, args=(url, log, ready), daemon=True)
+        self._process.start()
+        ready.close()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def is_ready(self) -> bool:
+        return self._ready.poll()
+
+    @property
+    def status(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self) -> int | None:
+        self._process.join(PATIENCE_SECONDS)
+        return self._process.exitcode
+
+
+class Spawned:
+    """A :class:`Worker` that is started as a program, by a command before it or in another environment."""
+
+    def __init__(self, url: str, log: Path, before: Sequence[str], environment: Mapping[str, str]) -> None:
         with (log.parent / "stderr").open("a") as stderr:
             self._process = subprocess.Popen(
                 [*before, sys.executable, "-m", "tests.chaos.worker", url, str(log)],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
                 text=True,
             )
-
-    def wait_until_ready(self) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as out:
             assert out.readline() == "ready\n"
-
-    def signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        self.pid = self._process.pid
+        self.is_ready = True
 
     @property
     def status(self) -> int | None:
         return self._process.poll()
 
-    def wait(self) -> int:
+    def wait(self) -> int | None:
         return self._process.wait(PATIENCE_SECONDS)
 
 
@@ -76,24 +135,46 @@ class Fleet:
     size: int
     workers: list[Worker] = attrs.field(factory=list)
     struck: Counter[str] = attrs.field(factory=Counter)
+    """How often what was done; a strike counts if the worker held a run."""
+    thaws: list[tuple[float, int]] = attrs.field(factory=list)
+    """When a frozen worker could go on, and its process id."""
+    skews: dict[int, float] = attrs.field(factory=dict)
+    """By process id: how many seconds a worker's clock is ahead."""
     chance: random.Random = attrs.field(factory=lambda: random.Random(1))
     _eye: Database = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._eye = open_database(self.url)
 
-    def grow(self) -> None:
-        """Bring the fleet to its size."""
-        self.workers = [worker for worker in self.workers if worker.status is None]
-        new = [Worker(self.url, self.log) for _ in range(self.size - len(self.workers))]
-        for worker in new:
-            worker.wait_until_ready()
-        self.workers += new
+    # --- Its workers ---------------------------------------------------------------------------------------------
 
-    def hire(self, url: str, *before: str) -> None:
-        """Add a worker that reaches the database by another URL, started by another command."""
-        self.workers.append(Worker(url, self.log, *before))
-        self.workers[-1].wait_until_ready()
+    def grow(self) -> None:
+        """Bring the fleet to its size; a worker that has ended by itself is an error."""
+        assert [worker.status for worker in self.workers if worker.status is not None] == []
+        self.workers += [Forked(self.url, self.log) for _ in range(self.size - len(self.workers))]
+
+    def hire(self, url: str, *before: str, environment: Mapping[str, str] | None = None) -> Worker:
+        """Add a worker that reaches the database by another URL, or is started by another command."""
+        hired = Spawned(url, self.log, before, environment or {})
+        self.workers.append(hired)
+        return hired
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not all(worker.is_ready for worker in self.workers):
+            assert [worker.status for worker in self.workers if worker.status is not None] == []
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    def dismiss(self) -> None:
+        """Kill every worker."""
+        for one in self.workers:
+            _send(one, signal.SIGKILL)
+        for one in self.workers:
+            one.wait()
+        self.workers.clear()
+
+    # --- Its database --------------------------------------------------------------------------------------------
 
     def submit(self, count: int) -> list[str]:
         """Queue runs; every id given back was acknowledged."""
@@ -104,6 +185,11 @@ class Fleet:
                 return await store.submit([new] * count)
 
         return [run.id for run in anyio.run(ask)]
+
+    def keep_busy(self, acknowledged: list[str]) -> None:
+        """See to it that there is always something to lose."""
+        if self.open_runs() < 60:
+            acknowledged += self.submit(120)
 
     def runs(self) -> list[Run]:
         """Give all runs, the oldest first."""
@@ -122,51 +208,86 @@ class Fleet:
         return anyio.run(ask)
 
     def open_runs(self) -> int:
-        """Count the runs that have not ended; what strikes the workers strikes this connection as well."""
+        """Count the runs that have not ended."""
+        return len(self._look(OPEN_RUNS))
+
+    def busy_workers(self) -> list[Worker]:
+        """Give the workers that hold a run."""
+        return [one for one in self.workers if self.held_by(one)]
+
+    def held_by(self, worker: Worker) -> set[str]:
+        """Give the runs that a worker holds, as the database has it."""
+        held = runs.c.status == RunStatus.RUNNING.value, runs.c.claimed_by.contains(f":{worker.pid}:")
+        return {run_id for (run_id,) in self._look(select(runs.c.id).where(*held))}
+
+    def _look(self, statement: Select[Any]) -> Sequence[Any]:
+        """Read; what strikes the workers' connections strikes this one as well."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 with self._eye.reading() as connection:
-                    return int(connection.execute(OPEN_RUNS).scalar_one())
+                    return connection.execute(statement).all()
             except OperationalError:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
 
-    def kill_one(self) -> None:
-        self.chance.choice(self.workers).kill()
-        self.struck["kill"] += 1
+    # --- What strikes it -----------------------------------------------------------------------------------------
 
-    def freeze_one(self) -> None:
-        """Stop a worker for longer than its leases last, then let it go on."""
-        worker = self.chance.choice(self.workers)
-        worker.signal(signal.SIGSTOP)
-        time.sleep(STALLED_AFTER + 0.7)
-        worker.signal(signal.SIGCONT)
-        self.struck["freeze"] += 1
+    def _chosen(self, count: int) -> list[Worker]:
+        ready = [one for one in self.workers if one.is_ready]
+        return self.chance.sample(ready, min(count, len(ready)))
+
+    def kill_one(self) -> None:
+        for one in self._chosen(1):
+            _send(one, signal.SIGKILL)
+            one.wait()
+            self.workers.remove(one)
+            self.struck["kill" if self.held_by(one) else "kill of an idle one"] += 1
+
+    def freeze_two(self) -> None:
+        """Stop two workers for longer than their leases last, then let them go on."""
+        frozen = self._chosen(2)
+        for one in frozen:
+            _send(one, signal.SIGSTOP)
+        held = [self.held_by(one) for one in frozen]
+        time.sleep(STALLED_AFTER + 0.7 if any(held) else 0.0)
+        for one, before in zip(frozen, held, strict=True):
+            taken = before - self.held_by(one)
+            self.thaws.append((time.time(), one.pid))
+            _send(one, signal.SIGCONT)
+            self.struck["zombie" if taken else "freeze without loss"] += 1
+            self.struck["run taken from a zombie"] += len(taken)
 
     def stop_one(self) -> None:
-        """Ask a worker to stop; it must exit 0."""
-        worker = self.chance.choice(self.workers)
-        worker.signal(signal.SIGTERM)
-        assert worker.wait() == 0
-        self.struck["stop"] += 1
+        """Ask a worker to stop; it must exit 0 and hold nothing."""
+        for one in self._chosen(1):
+            self.struck["stop" if self.held_by(one) else "stop of an idle one"] += 1
+            _send(one, signal.SIGTERM)
+            assert one.wait() == 0
+            assert not self.held_by(one)
+            self.workers.remove(one)
 
     def finish(self) -> None:
         """Let sound workers end what is left."""
         self.grow()
+        self.wait_until_ready()
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self.open_runs():
             assert time.monotonic() < deadline, f"{self.open_runs()} runs do not end"
-            time.sleep(0.1)
-        for worker in self.workers:
-            worker.signal(signal.SIGTERM)
-        assert {worker.wait() for worker in self.workers} == {0}
+            time.sleep(0.05)
+        for one in self.workers:
+            _send(one, signal.SIGTERM)
+        assert {one.wait() for one in self.workers} == {0}
+        self.workers.clear()
 
     def close(self) -> None:
         self._eye.close()
-        for worker in self.workers:
-            if worker.status is None:
-                worker.kill()
+        self.dismiss()
+
+
+def _send(worker: Worker, number: signal.Signals) -> None:
+    if worker.status is None:
+        os.kill(worker.pid, number)
 
 
 @contextmanager
@@ -176,49 +297,7 @@ def fleet(url: str, folder: Path, size: int) -> Iterator[Fleet]:
     made.log.touch()
     try:
         made.grow()
+        made.wait_until_ready()
         yield made
     finally:
         made.close()
-
-
-def judge(made: Fleet, acknowledged: list[str]) -> Counter[str]:
-    """Hold the database against the promises: nothing lost, nothing doubled, nothing done again, rules kept."""
-    found = made.runs()
-    assert {run.id for run in found} == set(acknowledged)
-    assert all(run.ended for run in found)
-    command = [Path(sys.executable).parent / "loopkit-cli", "verify", "--database", made.url]
-    verify = subprocess.run(command, capture_output=True, text=True)
-    assert verify.returncode == 0, verify.stdout + verify.stderr
-    _judge_calls(made)
-    for run in found:
-        lost = run.status is RunStatus.FAILED and "runner_lost" in str(run.error_message)
-        assert run.status is RunStatus.PASSED or lost, run
-    return Counter(run.status.value for run in found)
-
-
-def _judge_calls(made: Fleet) -> None:
-    """No stage began after its result was stored, and each stored result was made by a call that ended."""
-    begun: dict[tuple[str, str, int], list[float]] = {}
-    ended: Counter[tuple[str, str, int]] = Counter()
-    for line in made.log.read_text().splitlines():
-        moment, _, word, run_id, stage, attempt = line.split()
-        key = (run_id, stage, int(attempt))
-        if word == "begin":
-            begun.setdefault(key, []).append(float(moment))
-        else:
-            ended[key] += 1
-
-    async def stored() -> dict[tuple[str, str, int], float]:
-        found = {}
-        async with open_store(made.url) as store:
-            for run_id in {key[0] for key in begun}:
-                for artifact in await store.list_artifacts(run_id):
-                    made_by = "producing" if artifact.attempt == 1 else "revising"
-                    stage = made_by if artifact.artifact_type is loopkit.ArtifactType.OUTPUT else "evaluating"
-                    found[run_id, stage, artifact.attempt] = artifact.created_at.timestamp()
-        return found
-
-    for key, moment in anyio.run(stored).items():
-        assert ended[key] >= 1, f"{key} is stored and no call of it ended"
-        late = [began for began in begun[key] if began > moment + 0.002]
-        assert not late, f"{key} was stored at {moment} and called again at {late}"

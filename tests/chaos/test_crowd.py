@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.fleet import fleet, judge
+from tests.chaos.fleet import fleet
+from tests.chaos.judging import judge
 
 pytestmark = pytest.mark.chaos
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.fleet import fleet, judge
+from tests.chaos.fleet import fleet
+from tests.chaos.judging import judge
 from tests.servers.postgres import Postgres
 from tests.tools import require_root, require_tool
 

@@ -15,7 +15,8 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from tests.chaos.fleet import fleet, judge
+from tests.chaos.fleet import fleet
+from tests.chaos.judging import judge
 from tests.chaos.proxy import LosingProxy
 from tests.servers.postgres import Postgres
 from tests.settings import count
@@ -26,6 +27,13 @@ pytestmark = pytest.mark.chaos
 RESTARTS = count("restarts", 4, long=300)
 TERMINATIONS = count("terminations", 15, long=500)
 LOST_ANSWERS = count("lost_answers", 10, long=1_000)
+
+TERMINATE_ONE = """
+SELECT state FROM (
+    SELECT pid, state FROM pg_stat_activity WHERE datname = %s ORDER BY state = 'active' DESC, random() LIMIT 1
+) one WHERE pg_terminate_backend(pid)
+"""
+"""Of a database; one that is in the middle of something if there is one."""
 
 
 @pytest.fixture(scope="module")
@@ -46,33 +54,27 @@ def test_immediate_restarts_and_kills(server: Postgres, url: str, tmp_path: Path
     """A server that crashes again and again, while workers are killed, costs time and nothing else."""
     with fleet(url, tmp_path, 3) as made:
         acknowledged = made.submit(60)
-        for _ in range(RESTARTS):
+        while made.struck["restart under work"] < RESTARTS:
             time.sleep(made.chance.uniform(0.2, 0.8))
+            made.struck["restart under work" if made.busy_workers() else "restart"] += 1
             server.restart("immediate")
-            made.struck["restart"] += 1
             made.kill_one()
-            if made.open_runs() < 30:
-                acknowledged += made.submit(30)
+            made.keep_busy(acknowledged)
             made.grow()
+            made.wait_until_ready()
         made.finish()
         assert judge(made, acknowledged)["passed"] > len(acknowledged) / 2
-    assert made.struck["restart"] == RESTARTS
 
 
 def test_backends_that_are_terminated(server: Postgres, url: str, tmp_path: Path) -> None:
     """Workers whose connections are cut at any moment come back by themselves."""
-    struck = 0
     with fleet(url, tmp_path, 2) as made, psycopg.connect(server.databases.admin_url, autocommit=True) as admin:
         acknowledged = made.submit(80)
-        while struck < TERMINATIONS:
-            time.sleep(made.chance.uniform(0.02, 0.15))
-            struck += admin.execute(
-                "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity"
-                " WHERE datname = %s ORDER BY random() LIMIT 1) one",
-                [make_url(url).database],
-            ).fetchone()[0]  # type: ignore[index]
-            if made.open_runs() < 30:
-                acknowledged += made.submit(30)
+        while made.struck["termination"] < TERMINATIONS:
+            time.sleep(made.chance.uniform(0.0, 0.1))
+            for (state,) in admin.execute(TERMINATE_ONE, [make_url(url).database]).fetchall():
+                made.struck["termination" if state == "active" else "termination of an idle one"] += 1
+            made.keep_busy(acknowledged)
         assert all(worker.status is None for worker in made.workers)
         made.finish()
         assert judge(made, acknowledged)["passed"] == len(acknowledged)
@@ -82,18 +84,13 @@ def test_commits_whose_answer_is_lost(server: Postgres, url: str, tmp_path: Path
     """A commit that stands and was never answered is found, and nothing is written twice."""
     proxy = LosingProxy("127.0.0.1", server.port, part=0.05)
     through = make_url(url).set(host="127.0.0.1", port=proxy.port, query={})
-    with fleet(url, tmp_path, 2) as made:
-        made.url = through.render_as_string(hide_password=False)
-        for worker in made.workers:
-            worker.kill()
-        made.workers.clear()
+    with fleet(through.render_as_string(hide_password=False), tmp_path, 2) as made:
         acknowledged = made.submit(60)
-        made.grow()
         while proxy.lost < LOST_ANSWERS:
             time.sleep(0.05)
-            if made.open_runs() < 30:
-                acknowledged += made.submit(30)
+            made.keep_busy(acknowledged)
         proxy.is_losing = False
+        made.struck["lost answer"] = proxy.lost
         made.finish()
         assert judge(made, acknowledged)["passed"] == len(acknowledged)
     proxy.close()

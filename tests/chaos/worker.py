@@ -1,6 +1,6 @@
-"""One runner process of a fleet, ``python -m tests.chaos.worker URL LOG``: writes down each call of a stage.
+"""One runner process of a fleet, forked by :mod:`fleet` or as ``python -m tests.chaos.worker URL LOG``.
 
-SIGTERM asks it to stop at the next stage boundary, as the command line does.
+It writes down each call of a stage. SIGTERM asks it to stop at the next stage boundary, as the command line does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +45,17 @@ def agent(log: Path) -> Agent:
     return Agent(name="chaos", produce=stage, evaluate=evaluate, revise=stage)
 
 
-async def main(url: str, log: Path, concurrency: int) -> None:
+async def main(url: str, log: Path, ready: Callable[[], object]) -> None:
     stopping = Stopping()
     async with open_store(url, stalled_after=timedelta(seconds=STALLED_AFTER)) as store:
         runner = loopkit.Runner(
-            store, [agent(log)], concurrency=concurrency, heartbeat=timedelta(seconds=HEARTBEAT), stopping=stopping
+            store, [agent(log)], concurrency=4, heartbeat=timedelta(seconds=HEARTBEAT), stopping=stopping
         )
         async with anyio.create_task_group() as tasks:
 
             async def listen() -> None:
                 with anyio.open_signal_receiver(signal.SIGTERM) as signals:
-                    print("ready", flush=True)
+                    ready()
                     async for _ in signals:
                         stopping.ask()
 
@@ -62,5 +64,11 @@ async def main(url: str, log: Path, concurrency: int) -> None:
             tasks.cancel_scope.cancel()
 
 
+def forked(url: str, log: Path, ready: Connection) -> None:
+    """The same in a process that was forked from one which has imported everything."""
+    os.dup2(os.open(log.parent / "stderr", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    anyio.run(main, url, log, lambda: ready.send("ready"))
+
+
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 4)
+    anyio.run(main, sys.argv[1], Path(sys.argv[2]), lambda: print("ready", flush=True))
