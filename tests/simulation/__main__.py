@@ -1,38 +1,73 @@
-"""Live through schedules: ``python -m tests.simulation FIRST END``; the range can be resumed anywhere.
+"""Live through schedules: ``python -m tests.simulation [--store sqlite|memory] FIRST END``.
 
-Prints a line of figures, or the first broken schedule and exits 1.
+A range can be cut anywhere and gone on with later, since a schedule depends on its seed alone. At the end, and now and
+then before, a line tells how many were lived through; every broken seed is told with its last lines and how to live
+through it again. Exits 1 when there is one.
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 import time
 from collections import Counter
 
-from tests.simulation.world import Broken, simulate
+from tests.simulation.ground import Broken
+from tests.simulation.world import GROUNDS, Report, simulate
+
+PROGRESS_SECONDS = 60
+MOST_BROKEN = 5
+"""How many broken seeds are enough."""
 
 
-def main(first: int, end: int) -> int:
+class Tally:
+    """What the schedules came to so far."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.lived = 0
+        self.steps = 0
+        self.traces: set[int] = set()
+        self.faults: Counter[str] = Counter()
+        self.broken: list[int] = []
+
+    def add(self, report: Report) -> None:
+        self.lived += 1
+        self.steps += report.steps
+        self.traces.add(int(report.trace[:16], 16))
+        self.faults.update(report.faults)
+
+    def __str__(self) -> str:
+        seconds, lived = time.monotonic() - self.began, max(self.lived, 1)
+        faults = ", ".join(f"{name} {count}" for name, count in sorted(self.faults.items()))
+        return (
+            f"{self.lived} schedules, {len(self.traces)} distinct traces, {self.steps / lived:.0f} steps a schedule, "
+            f"{self.lived / seconds:.1f} schedules/s, broken seeds: {self.broken or 'none'}; faults: {faults}"
+        )
+
+
+def main(store: str, first: int, end: int) -> int:
     logging.disable(logging.CRITICAL)
-    began, steps, faults, traces = time.monotonic(), 0, Counter[str](), set[str]()
+    tally, told = Tally(), time.monotonic()
     for seed in range(first, end):
         try:
-            report = simulate(seed)
+            tally.add(simulate(seed, store))
         except BaseException as error:
             broken = _leaf(error)
+            if not isinstance(broken, Broken):
+                raise
+            tally.broken.append(seed)
             print(f"seed {seed} (number {seed - first + 1}): {type(broken).__name__}: {broken}")
             print("\n".join(getattr(error, "__notes__", ())))
-            return 1 if isinstance(broken, Broken) else 2
-        steps += report.steps
-        faults.update(report.faults)
-        traces.add(report.trace)
-    seconds, count = time.monotonic() - began, end - first
-    print(
-        f"{count} schedules, {len(traces)} distinct, {steps / count:.0f} steps each, {count / seconds:.1f}/s; "
-        f"faults {dict(sorted(faults.items()))}; last trace {report.trace}"
-    )
-    return 0
+            print(f"again: python -m tests.simulation --store {store} {seed} {seed + 1}", flush=True)
+            if len(tally.broken) == MOST_BROKEN:
+                break
+        if time.monotonic() - told > PROGRESS_SECONDS:
+            told = time.monotonic()
+            print(f"{store} {first}..{seed}: {tally}", flush=True)
+    print(f"{store} {first}..{end - 1}: {tally}")
+    return 1 if tally.broken else 0
 
 
 def _leaf(error: BaseException) -> BaseException:
@@ -42,4 +77,9 @@ def _leaf(error: BaseException) -> BaseException:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description="Live through schedules by seed.")
+    parser.add_argument("--store", choices=GROUNDS, default="sqlite")
+    parser.add_argument("first", type=int, help="the first seed")
+    parser.add_argument("end", type=int, help="the seed after the last one")
+    arguments = parser.parse_args()
+    sys.exit(main(arguments.store, arguments.first, arguments.end))

@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
 
-from loopkit import LeaseLost, Run, Runner, Stopping
+from loopkit import Agent, Runner, StageContext, Stopping
 from loopkit.agents.calling import call
-from loopkit.core.journal import Change
-from loopkit.core.lease import Lease
 from loopkit.runner import Environment
 from loopkit.runner.keeper import Keeper
-from loopkit.stores.sql.combining import Combiner
-from loopkit.stores.sql.items import Item
-from loopkit.stores.sql.store import SqlStore
-from tests.simulation.database import Crashed, database, trouble
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-T = TypeVar("T")
+
+class Crashed(BaseException):
+    """The simulated process is gone: nothing it still does reaches the world."""
+
+
+HERE: ContextVar[Process] = ContextVar("HERE")
+"""The process that a task belongs to."""
+
+
+async def _make(context: StageContext) -> str:
+    process = HERE.get()
+    return await process.world.stage(process, context)
+
+
+async def _judge(context: StageContext) -> dict[str, Any]:
+    process = HERE.get()
+    told = await process.world.stage(process, context)
+    return {"score": process.chance.choice([0.2, 0.4, 0.6, 0.9]), "feedback": told}
+
+
+AGENT = Agent(name="worker", produce=_make, evaluate=_judge, pass_threshold=0.8)
 
 
 class SeededIds:
@@ -45,64 +60,81 @@ class SeededIds:
 
 
 class Process:
-    """A process with its own chance, clock and connections."""
+    """A process with its own chance and clock, and its own way to the store."""
 
     def __init__(self, world: World, name: str, *, flaky: float | None = None) -> None:
-        """``flaky``: how likely each point of a transaction fails; None: nothing ever happens to this process."""
+        """``flaky``: how likely trouble is at each step; None: nothing ever happens to this process."""
         self.world = world
         self.name = name
         self.chance = random.Random(f"{world.seed} {name}")
         self.flaky = flaky or 0.0
-        self._is_lucky = flaky is None
+        self.is_lucky = flaky is None
         self.dead = False
         self.frozen_until = 0.0
-        self.database = database(world.name, self._fault, world.watch)
         self.ids = SeededIds(self.chance, world.next_number)
-        self.store = WatchedStore(
-            self.database, stalled_after=world.stalled_after, now=world.now, ids=self.ids, driver=SimDriver(self)
-        )
-        self.store.world = world
+        self.store = world.ground.store(self)
 
-    def _fault(self, point: str) -> None:
-        """Decide what goes wrong at this point of a transaction."""
+    def is_struck(self, point: str) -> bool:
+        """Decide whether something goes wrong at this step; a runner may also die of it, or freeze after it."""
         if self.dead:
             raise Crashed
         self.world.steps += 1
-        if self.chance.random() >= self.flaky:
-            return
-        kind = self.chance.random()
+        likely = self.flaky * 3 if point in ("after commit", "answer") else self.flaky
+        if self.chance.random() >= likely:
+            return False
+        kind = self.chance.random() if self.name.startswith("runner") else 1.0
+        if 0.25 <= kind < 0.5:
+            self.freeze()
+            return False
         self.world.faults[point] += 1
-        if kind < 0.25 and self.name.startswith("runner"):
-            self.crash(point)
-        if point == "begin":
-            raise trouble(sqlite3.SQLITE_BUSY, "database is locked")
-        raise trouble(sqlite3.SQLITE_IOERR, "disk I/O error")
+        self.world.tell(self.name, f"has trouble: {point}")
+        if kind < 0.25:
+            self.dead = True
+            self.world.tell(self.name, "dies of it")  # as by kill -9
+            raise Crashed
+        return True
 
-    def crash(self, why: str) -> None:
-        """Die here and now, as by kill -9."""
-        self.dead = True
-        self.world.tell(self.name, f"crashes at {why}")
-        raise Crashed
+    @property
+    def is_frozen(self) -> bool:
+        return self.frozen_until > self.world.loop.elapsed
+
+    def freeze(self) -> None:
+        """Stand still, as by SIGSTOP, in many cases for longer than a lease lasts."""
+        self.frozen_until = self.world.loop.elapsed + self.chance.uniform(0.5, 2.5) * self.world.stalled_seconds
+        self.world.tell(self.name, "freezes")
+        self.world.faults["freeze"] += 1
 
     async def gate(self) -> None:
-        """Wait while the process is frozen, as by SIGSTOP."""
+        """Wait while the process is frozen."""
         if self.dead:
             raise Crashed
-        while (left := self.frozen_until - anyio.current_time()) > 0:  # noqa: ASYNC110
-            await anyio.sleep(left)
+        while (left := self.frozen_until - self.world.loop.elapsed) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(left)
 
     async def nap(self, longest: float) -> None:
         """Take some time."""
-        await anyio.sleep(self.chance.random() * longest)
+        await asyncio.sleep(self.chance.random() * longest)
         await self.gate()
+
+    async def travel(self) -> None:
+        """Be on the way to the store or back: it takes a moment, or none."""
+        if self.chance.random() < 0.5:
+            await asyncio.sleep(self.chance.random() * 0.05)
+        await self.gate()
+
+    async def wait_for_work(self) -> None:
+        """Poll, but only when it would find something."""
+        await self.world.work_appears()
+        await self.nap(1.0)
 
     async def run(self) -> None:
         """Serve until the process dies or the world stops it; a stop of its own may come as well."""
+        HERE.set(self)
         stopping = Stopping()
         try:
             async with anyio.create_task_group() as tasks:
                 environment = Environment(
-                    clock=SkewedClock(self.chance.uniform(-3600, 3600)),
+                    clock=SkewedClock(self.world, self.chance.uniform(-3600, 3600)),
                     ids=self.ids,
                     chance=self.chance,
                     keeping=lambda keeper: SimKeeping(self, keeper, tasks),
@@ -111,15 +143,15 @@ class Process:
                 )
                 runner = Runner(
                     self.store,
-                    [self.world.agent(self)],
+                    [AGENT],
                     concurrency=self.chance.randint(1, 4),
                     heartbeat=self.world.heartbeat,
                     grace=timedelta(seconds=2),
                     stopping=stopping,
                     environment=environment,
                 )
-                if not self._is_lucky:
-                    tasks.start_soon(self._misfortune, stopping)
+                if not self.is_lucky:
+                    tasks.start_soon(self._be_stopped, stopping)
                 await runner.serve()
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
@@ -129,46 +161,27 @@ class Process:
             pass
         self.world.tell(self.name, "is gone")
 
-    async def _misfortune(self, stopping: Stopping) -> None:
-        """Freeze for longer than a lease lasts, now and then, or be asked to stop."""
-        while True:
-            await anyio.sleep(self.chance.expovariate(1 / 12))
-            kind = self.chance.random()
-            if kind < 0.4:
-                self.frozen_until = anyio.current_time() + self.chance.uniform(0.5, 3) * self.world.stalled_seconds
-                self.world.tell(self.name, "freezes")
-                self.world.faults["freeze"] += 1
-            elif kind < 0.6:
-                self.world.tell(self.name, "is asked to stop")
-                stopping.ask()
-            elif kind < 0.7:
-                stopping.end()
-
-
-class WatchedStore(SqlStore):
-    """The shipped store; the world looks at what it answers."""
-
-    world: World
-
-    async def record(self, lease: Lease, change: Change) -> Run:
-        try:
-            return await super().record(lease, change)
-        except LeaseLost:
-            self.world.told_lost(lease)
-            raise
+    async def _be_stopped(self, stopping: Stopping) -> None:
+        """Be asked to stop some day, or be told to end at once."""
+        await asyncio.sleep(self.chance.expovariate(1 / 30))
+        self.world.tell(self.name, "is asked to stop")
+        stopping.ask()
+        if self.chance.random() < 0.5:
+            stopping.end()
 
 
 class SkewedClock:
     """A runner's clock, which counts from somewhere else."""
 
-    def __init__(self, offset: float) -> None:
+    def __init__(self, world: World, offset: float) -> None:
+        self.world = world
         self._offset = offset
 
     def now(self) -> Any:
         raise AssertionError("nothing may depend on a runner's wall clock")
 
     def monotonic(self) -> float:
-        return anyio.current_time() + self._offset
+        return self.world.loop.elapsed + self._offset
 
 
 class SimKeeping:
@@ -196,58 +209,3 @@ class SimKeeping:
             if self._over:
                 return
             await self._keeper.step()
-
-
-class SimDriver:
-    """The store's driver in simulation: one thread, virtual time, and delays by chance."""
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-
-    def lane(self, perform: Callable[[Sequence[Item]], None], close: Callable[[], None], name: str) -> SimLane:
-        return SimLane(self._process, perform)
-
-    def monotonic(self) -> float:
-        return anyio.current_time()
-
-    def pause(self, seconds: float) -> bool:
-        self._process.world.loop.elapsed += seconds
-        return not self._process.dead
-
-    async def call(self, function: Callable[[], T]) -> T:
-        await self._process.nap(0.02)
-        return function()
-
-    async def aclose(self) -> None:
-        pass
-
-
-class SimLane:
-    """Performs what waits in the turn of whoever waits for it."""
-
-    def __init__(self, process: Process, perform: Callable[[Sequence[Item]], None]) -> None:
-        self._process = process
-        self._perform = perform
-        self._combiner = Combiner()
-        self._done: set[int] = set()
-
-    async def ask(self, item: Item) -> Any:
-        self._combiner.add(item)
-        try:
-            await self._process.nap(0.05)
-            while id(item) not in self._done:
-                self._perform_batch()
-            self._done.discard(id(item))
-            await self._process.nap(0.05)
-        except BaseException:
-            if not self._combiner.withdraw(item) and not self._process.dead:
-                for undo in item.undo():
-                    self._combiner.add(undo)
-                    self._perform_batch()
-            raise
-        return item.outcome
-
-    def _perform_batch(self) -> None:
-        items = self._combiner.take()
-        self._perform(items)
-        self._done.update(id(one) for one in items)
