@@ -83,14 +83,14 @@ const show = (root) => {
   for (const button of $$('.copy,[data-copy-from]', root)) button.hidden = false;
 };
 const tags = new Map();
-/** Give a page as a document, or null where it is what it was. */
-const fetched = async (url, known = true) => {
+/** Give a page as a document, or null where it is what it was. Its tag is kept by `key`, and not without one. */
+const fetched = async (url, key = url) => {
   const headers = { Accept: 'text/html' };
-  if (known && tags.has(url)) headers['If-None-Match'] = tags.get(url);
+  if (key && tags.has(key)) headers['If-None-Match'] = tags.get(key);
   const answer = await fetch(url, { headers, cache: 'no-store', credentials: 'same-origin' });
   if (answer.status === 304) return null;
   if (!answer.ok) throw Object.assign(new Error(answer.status), { answer });
-  if (answer.headers.get('etag')) tags.set(url, answer.headers.get('etag'));
+  if (key && answer.headers.get('etag')) tags.set(key, answer.headers.get('etag'));
   return parse(await answer.text());
 };
 
@@ -203,7 +203,7 @@ const live = {
   async append() {
     const box = $('#timeline');
     while (!('behind' in box.dataset)) {
-      const fresh = await fetched(`${main.dataset.events}?after=${this.last}`);
+      const fresh = await fetched(`${main.dataset.events}?after=${this.last}`, 'events');
       const found = fresh && $('#events', fresh);
       if (!found || !Number(found.dataset.last)) return;
       const follows = $('#foot').getBoundingClientRect().bottom < innerHeight + 60 && scrollY > 200;
@@ -353,7 +353,7 @@ const trim = (box, early) => {
 };
 const earlier = async (event) => {
   event.preventDefault();
-  const fresh = await fetched(`${main.dataset.events}?before=${$('#timeline').dataset.first}`, false);
+  const fresh = await fetched(`${main.dataset.events}?before=${$('#timeline').dataset.first}`, null);
   const found = $('#events', fresh);
   const top = $('.event', $('#events'));
   const y = top?.getBoundingClientRect().top;
@@ -417,7 +417,7 @@ const startDialog = async (url) => {
     if ('close' in link.dataset) { event.preventDefault(); box.close(); }
     if ('dialog' in link.dataset) {
       event.preventDefault();
-      try { fill(await fetched(link.href, false)); } catch { trouble(); }
+      try { fill(await fetched(link.href, null)); } catch { trouble(); }
     }
   });
   box.addEventListener('submit', async (event) => {
@@ -445,7 +445,7 @@ const startDialog = async (url) => {
     }
     delete form.dataset.sent;
   });
-  try { fill(await fetched(url, false)); } catch { location.assign(url); }
+  try { fill(await fetched(url, null)); } catch { location.assign(url); }
 };
 
 /* --- Keys --------------------------------------------------------------------------------------------------------- */
