@@ -19,9 +19,10 @@ SOURCE = Path(loopkit.__file__).parent
 
 @attrs.frozen
 class Deletion:
-    """A piece of a shipped file, what stands there without it, and how many schedules find that at the latest."""
+    """A piece of a shipped file, what stands there without it, and by which seed a schedule shows it."""
 
     name: str
+    ground: str
     file: str
     piece: str
     instead: str
@@ -31,28 +32,59 @@ class Deletion:
 DELETIONS = (
     Deletion(
         "the fence",
+        "sqlite",
         "stores/sql/statements.py",
         """        runs.c.fencing_token == lease["fencing_token"],
         runs.c.lease_id == lease["lease_id"],
         runs.c.claimed_by == lease["claimed_by"],
 """,
         "",
-        50,
+        100,
     ),
-    Deletion("the status guard", "stores/sql/statements.py", "        running,\n", "", 200),
+    Deletion("the status guard", "sqlite", "stores/sql/statements.py", "        running,\n", "", 50),
     Deletion(
         "the read-back",
+        "sqlite",
         "stores/sql/writing.py",
         "if not (unknown and self._executor.find(made)):",
         "if True:",
-        200,
+        500,
     ),
     Deletion(
         "the clock rule",
+        "sqlite",
         "stores/sql/rows.py",
         'and_(running, silent_seconds() > bindparam("stalled_seconds"))',
         "running",
-        50,
+        5,
+    ),
+    Deletion(
+        "the fence of the memory store",
+        "memory",
+        "stores/memory.py",
+        """ and (run.lease_id, run.claimed_by, run.fencing_token) == (
+            lease.lease_id,
+            lease.claimed_by,
+            lease.fencing_token,
+        )""",
+        "",
+        100,
+    ),
+    Deletion(
+        "the clock rule of the memory store",
+        "memory",
+        "core/run.py",
+        " and now - run.last_seen_at > stalled_after",
+        "",
+        5,
+    ),
+    Deletion(
+        "recognizing a change that is asked for again",
+        "memory",
+        "stores/memory.py",
+        "change.artifact is not None and (stored :=",
+        "False and (stored :=",
+        150,
     ),
 )
 
@@ -67,7 +99,7 @@ def test_without_it_a_schedule_breaks(deletion: Deletion, tmp_path: Path) -> Non
     (copy / deletion.file).write_text(text.replace(deletion.piece, deletion.instead, 1), encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     lived = subprocess.run(
-        [sys.executable, "-m", "tests.simulation", "0", str(deletion.within)],
+        [sys.executable, "-m", "tests.simulation", "--store", deletion.ground, "0", str(deletion.within)],
         capture_output=True,
         text=True,
         env=environment,

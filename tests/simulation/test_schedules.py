@@ -15,37 +15,41 @@ from tests.settings import count
 from tests.simulation.world import simulate
 
 ROOT = Path(__file__).parent.parent.parent
-SHARES = 10
-SCHEDULES = count("schedules", 500, long=5_000)
+SHARES = 5
+SCHEDULES = count("schedules", 550, long=5_500)
+"""How many on each ground; of eleven in a row at least ten are distinct, and only those count."""
 FIRST = int(os.environ.get("LOOPKIT_TEST_FIRST_SEED", "0"))
-KEPT = (60, 108, 491)
-"""Seeds that once found something: two commits in one transaction, a lost run given back, a world that hurt its own
-healer."""
+EXPECTED = {"sqlite": ("freeze", "after commit"), "memory": ("freeze", "answer")}
+"""What has to strike, by the ground."""
+KEPT = (("sqlite", 32),)
+"""What once found something: a stop that became an error, since the claim under way got no answer."""
 
 
 @pytest.mark.parametrize("share", range(SHARES))
-def test_every_schedule_keeps_the_promises(share: int, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("ground", EXPECTED)
+def test_every_schedule_keeps_the_promises(ground: str, share: int, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever fails, freezes or dies, each run ends once, with what was acknowledged in it."""
     caplog.set_level(logging.CRITICAL, "loopkit")
     seeds = range(FIRST + share, FIRST + SCHEDULES, SHARES)
-    reports = [simulate(seed) for seed in seeds]
-    struck = {point: sum(report.faults.get(point, 0) for report in reports) for point in ("freeze", "after commit")}
-    assert len({report.trace for report in reports}) == len(reports)
-    assert all(report.runs for report in reports)
+    reports = [simulate(seed, ground) for seed in seeds]
+    struck = {point: sum(report.faults.get(point, 0) for report in reports) for point in EXPECTED[ground]}
+    assert len({report.trace for report in reports}) >= len(seeds) * 10 / 11
     assert all(number > len(seeds) / 5 for number in struck.values()), struck
 
 
-@pytest.mark.parametrize("seed", KEPT)
-def test_seeds_that_once_found_something_stay_sound(seed: int) -> None:
+@pytest.mark.parametrize(("ground", "seed"), KEPT)
+def test_seeds_that_once_found_something_stay_sound(ground: str, seed: int) -> None:
     """A schedule that broke a promise before is lived through again."""
-    assert simulate(seed).runs
+    assert simulate(seed, ground).steps
 
 
-def test_the_same_seed_gives_the_same_bytes_in_another_process() -> None:
-    """A schedule depends on its seed alone, not on the process or on the order of sets."""
-    code = "import json; from tests.simulation.world import simulate; print(json.dumps(simulate(7).lines))"
+@pytest.mark.parametrize("ground", EXPECTED)
+def test_the_same_seed_gives_the_same_bytes_in_another_process(ground: str) -> None:
+    """A schedule depends on its seed alone: not on the process, on the order of sets, or on schedules before it."""
+    code = f"import json; from tests.simulation.world import simulate; print(json.dumps(simulate(7, {ground!r}).lines))"
     environment = {**os.environ, "PYTHONHASHSEED": "4711", "PYTHONPATH": str(ROOT)}
     there = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, cwd=ROOT
     )
-    assert tuple(json.loads(there.stdout)) == simulate(7).lines
+    simulate(6, ground)
+    assert tuple(json.loads(there.stdout)) == simulate(7, ground).lines
