@@ -76,7 +76,6 @@ class Report:
     steps: int
     """Statements and commits on SQLite; requests and answers where the store is in memory."""
     faults: dict[str, int]
-    runs: int
     lines: tuple[str, ...] = attrs.field(repr=False)
 
 
@@ -124,9 +123,6 @@ class World:
     def next_number(self) -> int:
         self._numbers += 1
         return (1 << 100) + self._numbers
-
-    def process(self, name: str, *, flaky: float | None = None) -> Process:
-        return Process(self, name, flaky=flaky)
 
     def tell(self, who: str, what: str, detail: str = "") -> None:
         """Write down what happened; ``detail`` is what only tells schedules apart that are alike."""
@@ -231,7 +227,7 @@ class World:
                 tasks.start_soon(self._other_program)
                 async with anyio.create_task_group() as clients:
                     for number in range(self.size.clients):
-                        clients.start_soon(self._client, self.process(f"client-{number}", flaky=0.02), number)
+                        clients.start_soon(self._client, Process(self, f"client-{number}", flaky=0.02), number)
                 await self._all_is_quiet()
                 tasks.cancel_scope.cancel()
         if self._are_open():
@@ -251,7 +247,7 @@ class World:
         """Start one process after another."""
         while True:
             self._started += 1
-            process = self.process(f"runner-{number}.{self._started}", flaky=self.chance.choice(self.size.flaky))
+            process = Process(self, f"runner-{number}.{self._started}", flaky=self.chance.choice(self.size.flaky))
             self._alive[number] = process
             try:
                 await process.run()
@@ -306,7 +302,7 @@ class World:
 
     async def _settle(self) -> None:
         """When trouble is over, one sound runner ends every run."""
-        sound = self.process("sound")
+        sound = Process(self, "sound")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(sound.run)
             with anyio.fail_after(3600):
@@ -341,4 +337,4 @@ def simulate(seed: int, ground: str = "sqlite") -> Report:
         raise
     finally:
         world.ground.leave()
-    return Report(seed, world.story.hexdigest(), world.steps, dict(world.faults), len(world.rows), tuple(world.lines))
+    return Report(seed, world.story.hexdigest(), world.steps, dict(world.faults), tuple(world.lines))
