@@ -131,7 +131,8 @@ class Work:
             await self._record(machine.advance(self.run, Errored(str(self._invalid))))
         while self.run.status is RunStatus.RUNNING and self._goes_on() and not self._crew.stopping.asked:
             if self._crew.keeper.is_overdue(self._holding):  # a process that was frozen learns it here at the soonest
-                raise LeaseLost(self.run.id)
+                await self._record(machine.release(self.run, "the lease was not renewed in time"))
+                return
             outcome = await self._outcome(self._context(inputs, output, evaluation))
             if not self._goes_on():
                 return
