@@ -6,6 +6,7 @@ its own, so that a stage that blocks the runner's event loop cannot lose a lease
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import Enum
@@ -18,6 +19,7 @@ import attrs
 from loopkit.clock import Clock
 from loopkit.core.lease import Beat, Lease
 from loopkit.errors import StorageError, UnusableOption
+from loopkit.runner.blocking import LoopWatch
 from loopkit.storage import Storage
 
 __all__ = ["HEARTBEAT", "Holding", "Interrupt", "Keeper", "KeeperThread", "Keeping", "check_heartbeat"]
@@ -140,7 +142,7 @@ class Keeping(Protocol):
 
 
 class KeeperThread:
-    """Steps a keeper from a daemon thread."""
+    """Steps a keeper from a daemon thread, and watches the event loop of those whose leases it keeps."""
 
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
@@ -148,6 +150,7 @@ class KeeperThread:
         self._thread = threading.Thread(target=self._main, name="loopkit heartbeat", daemon=True)
 
     def __enter__(self) -> "KeeperThread":
+        self._watch = LoopWatch()
         self._thread.start()
         return self
 
@@ -160,5 +163,6 @@ class KeeperThread:
         while not self._over.wait(self._keeper.interval):
             try:
                 anyio.run(self._keeper.step)
+                self._watch.look(time.monotonic())
             except Exception:
                 logger.exception("the heartbeat thread goes on after an unexpected error")
