@@ -16,6 +16,7 @@ PACKAGES = {
     "ip": "iproute2",
     "nft": "nftables",
     "ps": "procps",
+    "faketime": "faketime",
 }
 """Program -> the Debian package that holds it. ``make test`` installs them for root (tools/system.sh)."""
 

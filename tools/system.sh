@@ -14,6 +14,7 @@ pgbouncer:pgbouncer
 ip:iproute2
 nft:nftables
 ps:procps
+faketime:faketime
 "
 
 missing=""
