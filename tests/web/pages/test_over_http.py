@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any
 
@@ -186,6 +187,33 @@ async def test_a_part_is_not_sent_again_while_nothing_changed() -> None:
         changed = await http.get(f"/agents/{run['id']}?part=live", headers={"if-none-match": tag})
         assert changed.status_code == 200
         assert "etag" not in (await http.get("/agents")).headers
+
+
+async def test_a_talkative_stage_changes_the_journal_alone() -> None:
+    """Log lines move a run's heartbeat; its head and its row are sent again once in five seconds for that, and at once
+    for anything else."""
+    clock = HandClock()
+    store = MemoryStore(now=clock)
+    async with client(make_app(store)) as http:
+        held = await store.start(NewRun(agent_name="namer", inputs={}), Claimant(name="host:1"))
+        parts = [f"/agents/{held.run.id}?part=live", "/agents?part=rows"]
+        tags = [(await http.get(path)).headers["etag"] for path in parts]
+
+        async def asked() -> list[int]:
+            return [
+                (await http.get(path, headers={"if-none-match": tag})).status_code
+                for path, tag in zip(parts, tags, strict=True)
+            ]
+
+        line = log(held.run, [NewEvent(event_type=EventType.LOG, message="one more")])
+        await store.record(held.lease, line)
+        assert await asked() == [304, 304]
+        clock.advance(timedelta(seconds=5))
+        await store.record(held.lease, line)
+        assert await asked() == [200, 200]
+        tags = [(await http.get(path)).headers["etag"] for path in parts]
+        await store.record(held.lease, advance(held.run, Produced("x")))
+        assert await asked() == [200, 200]
 
 
 async def test_a_refresh_reads_no_more_texts_than_it_shows() -> None:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import attrs
 from starlette.responses import HTMLResponse, Response
 
+from loopkit.core.run import Run
 from loopkit_web.assets import asset_path
 from loopkit_web.context import Call
 from loopkit_web.rendering.environment import render
@@ -19,6 +20,7 @@ __all__ = ["Live", "form_key", "new_key", "page", "page_html", "segment", "state
 
 _THEMES: Final = ("dark", "light")
 THEME_COOKIE: Final = "loopkit-theme"
+_SEEN_SECONDS: Final = 5
 
 
 @attrs.frozen(kw_only=True)
@@ -101,11 +103,19 @@ def _part_tag(call: Call, template: str, facts: tuple[Any, ...]) -> str:
     return call.tag(template, call.request.url.query, repr(facts))
 
 
-state_of: Final = attrgetter(
+_state: Final = attrgetter(
     *("id", "status", "current_stage", "current_attempt", "final_score", "best_attempt", "error_message", "stalled"),
-    *("claimed_at", "claimed_by", "heartbeat_at", "cancel_requested_at", "started_at", "completed_at"),
+    *("claimed_at", "claimed_by", "cancel_requested_at", "started_at", "completed_at"),
 )
-"""What of a run can change. Each of its stages moves the heartbeat, so this tells of new scores as well."""
+
+
+def state_of(run: Run) -> tuple[Any, ...]:
+    """Give what of a run can change and is shown.
+
+    A talkative stage moves the heartbeat many times a second; of these, one in five seconds counts as a change.
+    """
+    seen = run.heartbeat_at
+    return (*_state(run), None if seen is None else int(seen.timestamp() / _SEEN_SECONDS))
 
 
 def form_key(form: Form, *parts: str) -> str | None:
