@@ -8,11 +8,11 @@ from typing import Literal
 from starlette.responses import Response
 
 from loopkit.core.run import Run
-from loopkit.storage import AgentOverview, Fleet, RunnerInfo
+from loopkit.storage import AgentOverview, Overview, RunnerInfo
 from loopkit_web.context import Call
 from loopkit_web.replies import Backlog, Runner, RunnerList, json_reply
 
-__all__ = ["get_runners", "runner_list", "state"]
+__all__ = ["get_runners", "listed", "runner_list", "state"]
 
 
 async def get_runners(call: Call) -> Response:
@@ -22,21 +22,19 @@ async def get_runners(call: Call) -> Response:
 
 async def runner_list(call: Call) -> RunnerList:
     """Give the runners and the backlog; none where the store keeps no such figures."""
-    if call.fleet is None:
+    fleet = call.fleet
+    if fleet is None:
         return RunnerList(runners=(), backlog=())
-    return await _listed(call, call.fleet, _by_holder(await call.fleet.holdings()))
+    return listed(call, await fleet.runners(), await fleet.overview(), await fleet.holdings())
 
 
-async def idle_runner_list(call: Call) -> RunnerList:
-    """Give the same, as if no runner held a run: what many ask for that need not know who holds what."""
-    if call.fleet is None:
-        return RunnerList(runners=(), backlog=())
-    return await _listed(call, call.fleet, {})
-
-
-async def _listed(call: Call, fleet: Fleet, held: Mapping[str, list[str]]) -> RunnerList:
-    runners = [_runner(info, held, call.store.stalled_after) for info in await fleet.runners()]
-    return RunnerList(runners=runners, backlog=[_backlog(agent) for agent in (await fleet.overview()).agents])
+def listed(call: Call, infos: Iterable[RunnerInfo], overview: Overview, holdings: Iterable[Run]) -> RunnerList:
+    """Put together what was read: the runners, the running runs that they hold, and what waits."""
+    held = _by_holder(holdings)
+    return RunnerList(
+        runners=[_runner(info, held, call.store.stalled_after) for info in infos],
+        backlog=[_backlog(agent) for agent in overview.agents],
+    )
 
 
 def state(info: RunnerInfo, stalled_after: timedelta) -> Literal["live", "late", "lost", "draining", "gone"]:

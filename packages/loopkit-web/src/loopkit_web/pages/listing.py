@@ -28,17 +28,15 @@ async def show_list(call: Call) -> Response:
     """``GET /agents``: a page of runs, its filters in the address."""
     filters: Filters = call.query
     found = await call.store.list_runs(filters.query(datetime.now(UTC)))
-    overview, trajectories = _NOTHING, {}
-    if call.fleet is not None:
-        overview = await call.site.streams.look("overview", call.fleet.overview)
     fleet = await fleet_of(call)
+    overview = fleet.overview if fleet is not None else _NOTHING
     served = frozenset(name for one in fleet.living for name in one.agents) if fleet is not None else None
     stuck = fleet.stuck if fleet is not None else ()
     facts = ([state_of(run) for run in found.runs], found.next_cursor, overview, sorted(served or ()), stuck)
     if filters.part is not None and (same := unchanged(call, "list.html", facts)):
         return same
-    if call.fleet is not None:
-        trajectories = await call.fleet.trajectories([run.id for run in found.runs])
+    ids = [run.id for run in found.runs]
+    trajectories = await call.fleet.trajectories(ids) if call.fleet is not None else {}
     view = list_view(filters, found, trajectories, overview, list(call.agents), served)
     return page(
         call,

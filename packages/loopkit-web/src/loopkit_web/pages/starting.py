@@ -198,8 +198,7 @@ async def _page(
     call: Call, form: StartForm | None, *, chosen: bool, source: str | None = None, status: int = 200
 ) -> Response:
     fleet = await fleet_of(call)
-    known = (await call.site.streams.look("overview", call.fleet.overview)).agents if call.fleet is not None else ()
-    last = {one.agent: one.last_score for one in known}
+    last = {one.agent: one.last_score for one in fleet.overview.agents} if fleet is not None else {}
     choices = [
         Choice(
             name=agent.name,

@@ -7,9 +7,10 @@ from typing import Final
 import attrs
 
 from loopkit.core.run import Run
+from loopkit.storage import Overview, RunnerInfo
 from loopkit_web.context import VERSION, Call
 from loopkit_web.replies import Backlog, Runner, RunnerList
-from loopkit_web.runners import idle_runner_list, runner_list
+from loopkit_web.runners import listed
 
 __all__ = ["FleetView", "WaitingAgent", "fleet_at_work", "fleet_of", "holder"]
 
@@ -41,6 +42,7 @@ class FleetView:
 
     runners: tuple[Runner, ...]
     waiting: tuple[WaitingAgent, ...]
+    overview: Overview
 
     @property
     def living(self) -> tuple[Runner, ...]:
@@ -85,25 +87,37 @@ async def fleet_of(call: Call) -> FleetView | None:
 
     None where the store keeps none.
     """
-    if call.fleet is None:
+    fleet = call.fleet
+    if fleet is None:
         return None
-    return _view(await call.site.streams.look("fleet", lambda: idle_runner_list(call)))
+
+    async def read() -> tuple[Sequence[RunnerInfo], Overview]:
+        return await fleet.runners(), await fleet.overview()
+
+    infos, overview = await call.site.streams.look("fleet", read)
+    return _view(listed(call, infos, overview, ()), overview)
 
 
 async def fleet_at_work(call: Call) -> FleetView | None:
     """Give the same with the runs that each runner holds."""
-    if call.fleet is None:
+    fleet = call.fleet
+    if fleet is None:
         return None
-    return _view(await call.site.streams.look("fleet at work", lambda: runner_list(call)))
+
+    async def read() -> tuple[Sequence[RunnerInfo], Overview, Sequence[Run]]:
+        return await fleet.runners(), await fleet.overview(), await fleet.holdings()
+
+    infos, overview, holdings = await call.site.streams.look("fleet at work", read)
+    return _view(listed(call, infos, overview, holdings), overview)
 
 
-def _view(listed: RunnerList) -> FleetView:
-    shown = tuple(sorted((one for one in listed.runners if one.state != "gone"), key=lambda one: _ORDER[one.state]))
-    backlog = {one.agent: one for one in listed.backlog}
+def _view(found: RunnerList, overview: Overview) -> FleetView:
+    shown = tuple(sorted((one for one in found.runners if one.state != "gone"), key=lambda one: _ORDER[one.state]))
+    backlog = {one.agent: one for one in found.backlog}
     names = dict.fromkeys([*backlog, *(name for runner in shown for name in runner.agents)])
     waiting = [_waiting(name, backlog.get(name), shown) for name in names]
     waiting.sort(key=lambda one: (not one.is_stuck, -(one.queued + one.stalled), one.agent))
-    return FleetView(runners=shown, waiting=tuple(waiting))
+    return FleetView(runners=shown, waiting=tuple(waiting), overview=overview)
 
 
 def _waiting(name: str, backlog: Backlog | None, runners: Sequence[Runner]) -> WaitingAgent:
