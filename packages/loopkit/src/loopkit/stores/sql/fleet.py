@@ -129,8 +129,8 @@ def _with(status: RunStatus) -> ColumnElement[bool]:
 
 
 def _of_all(status: RunStatus) -> ColumnElement[int]:
-    """Count the runs of all agents, up to 1,000."""
-    some = select(runs.c.id).where(_with(status)).order_by(Instant(runs.c.created_at), runs.c.id)
+    """Count the runs of all agents, up to the newest 1,000: a database has those at hand."""
+    some = select(runs.c.id).where(_with(status)).order_by(Instant(runs.c.created_at).desc(), runs.c.id.desc())
     return select(func.count()).select_from(some.limit(listing.NEWEST).subquery()).scalar_subquery()
 
 
