@@ -124,3 +124,41 @@ class Change:
     best_attempt: int | None = None
     finishes_stage: bool = False
     """True when a stage's result is in it: the count of lost leases starts again."""
+
+    def written(
+        self,
+        *,
+        cancel_requested_at: datetime | None,
+        heartbeat_at: datetime | None,
+        completed_at: datetime | None,
+    ) -> Run:
+        """Give the run that a write of this leaves, with the times that the store found or wrote."""
+        run = self.run
+        way = self.then if cancel_requested_at is None else self.cancelled
+        waits, ended = way.status is RunStatus.QUEUED, way.status.ended
+        return Run(
+            id=run.id,
+            agent_name=run.agent_name,
+            cycle_id=run.cycle_id,
+            status=way.status,
+            current_stage=way.stage,
+            current_attempt=way.attempt,
+            max_attempts=run.max_attempts,
+            pass_threshold=run.pass_threshold,
+            final_score=self.final_score,
+            best_attempt=self.best_attempt,
+            error_message=way.error_message if ended else run.error_message,
+            inputs=run.inputs,
+            claimed_at=None if waits else run.claimed_at,
+            claimed_by=None if waits else run.claimed_by,
+            heartbeat_at=heartbeat_at,
+            cancel_requested_at=cancel_requested_at,
+            started_at=run.started_at,
+            completed_at=completed_at,
+            created_at=run.created_at,
+            retry_of=run.retry_of,
+            fencing_token=run.fencing_token,
+            lease_id=None if waits or ended else run.lease_id,
+            lost_leases=0 if self.finishes_stage else run.lost_leases,
+            definition=run.definition,
+        )

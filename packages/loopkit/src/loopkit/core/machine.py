@@ -6,7 +6,6 @@ nothing to what is decided here: it makes the decision atomic. Its guards come f
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final, assert_never
@@ -181,45 +180,6 @@ def cancel_seen(run: Run) -> Change:
     cancelled = _cancelled(run)
     return Change(
         run=run, then=cancelled, cancelled=cancelled, final_score=run.final_score, best_attempt=run.best_attempt
-    )
-
-
-def written(
-    change: Change,
-    *,
-    cancel_requested_at: datetime | None,
-    heartbeat_at: datetime | None,
-    completed_at: datetime | None,
-) -> Run:
-    """Give the run that a write of ``change`` leaves, with the times that the store found or wrote."""
-    run = change.run
-    way = change.then if cancel_requested_at is None else change.cancelled
-    waits, ended = way.status is RunStatus.QUEUED, way.status.ended
-    return Run(
-        id=run.id,
-        agent_name=run.agent_name,
-        cycle_id=run.cycle_id,
-        status=way.status,
-        current_stage=way.stage,
-        current_attempt=way.attempt,
-        max_attempts=run.max_attempts,
-        pass_threshold=run.pass_threshold,
-        final_score=change.final_score,
-        best_attempt=change.best_attempt,
-        error_message=way.error_message if ended else run.error_message,
-        inputs=run.inputs,
-        claimed_at=None if waits else run.claimed_at,
-        claimed_by=None if waits else run.claimed_by,
-        heartbeat_at=heartbeat_at,
-        cancel_requested_at=cancel_requested_at,
-        started_at=run.started_at,
-        completed_at=completed_at,
-        created_at=run.created_at,
-        retry_of=run.retry_of,
-        fencing_token=run.fencing_token,
-        lease_id=None if waits or ended else run.lease_id,
-        lost_leases=0 if change.finishes_stage else run.lost_leases,
-        definition=run.definition,
     )
 
 

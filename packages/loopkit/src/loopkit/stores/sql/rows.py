@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import ColumnElement
 
 from loopkit import wire
-from loopkit.core import machine, plain
+from loopkit.core import plain
 from loopkit.core.journal import Artifact, ArtifactInfo, ArtifactType, Change, EventType, RunEvent
 from loopkit.core.run import Run, RunStatus, Stage
 from loopkit.errors import DatabaseDamaged
@@ -118,8 +118,7 @@ WRITTEN_COLUMNS: Final = tuple(
 
 def written(row: Sequence[Any], change: Change) -> Run:
     """Give the run that a change has left, by its row of :data:`WRITTEN_COLUMNS`."""
-    return machine.written(
-        change,
+    return change.written(
         cancel_requested_at=moment(row[2]),
         heartbeat_at=moment(row[3]),
         completed_at=moment(row[4]),
