@@ -15,7 +15,9 @@ from loopkit.stores.sql.executing import LAST_WRITE, Batch, Claimed, landed
 from loopkit.stores.sql.instants import Clock
 from loopkit.stores.sql.items import Beating, Claiming, Recording, Submission, cancelled_events
 from loopkit.stores.sql.sources import TEXT, constant, one, script
+from loopkit.stores.sql.sqlite import BUSY_SECONDS
 from loopkit.stores.sql.tables import artifacts, events, runs
+from loopkit.stores.sql.wal import LogGauge
 
 DIALECT: Final = sqlite.dialect(paramstyle="named")
 _RUN_ID: Final = bindparam("run_id", type_=TEXT)
@@ -103,6 +105,7 @@ class OnSqlite:
     def _transaction(self) -> Iterator[sqlite3.Cursor]:
         if self._connection is None:
             self._connection = _own_connection(self._engine)
+            self._gauge = LogGauge(self._connection, BUSY_SECONDS)
         cursor = self._connection.cursor()
         try:
             cursor.execute("BEGIN IMMEDIATE")
@@ -116,6 +119,7 @@ class OnSqlite:
             self.close()
             raise
         cursor.close()
+        self._gauge.look()
 
     def _clock_of(self, cursor: sqlite3.Cursor) -> dict[str, Any]:
         """The clock, asked once for the whole batch: all of it becomes visible at one moment."""

@@ -17,6 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import QueuePool
 
 from loopkit.errors import DatabaseDamaged, InvalidDatabase
+from loopkit.stores.sql.wal import LIMIT_BYTES
 
 BUSY_SECONDS: Final = 10.0
 """How long a statement waits for another process's write."""
@@ -27,7 +28,7 @@ OVERRIDE: Final = "allow_network_filesystem"
 _PRAGMAS: Final = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
-    "PRAGMA journal_size_limit = 67108864",
+    f"PRAGMA journal_size_limit = {LIMIT_BYTES}",
     "PRAGMA mmap_size = 0",
 )
 _NETWORK: Final = frozenset(

@@ -1,0 +1,61 @@
+"""SQLite's write-ahead log stays small, and whoever keeps it from that is told of."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from loopkit.stores import open_store
+from loopkit.stores.sql import wal
+from loopkit.stores.sql.store import SqlStore
+from loopkit.testing.steps import new_run
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wal, "LIMIT_BYTES", 1_000_000)
+    monkeypatch.setattr(wal, "COMMITS", 4)
+
+
+async def write(store: SqlStore, count: int) -> None:
+    for _ in range(count):
+        await store.submit([new_run(inputs={"topic": "x" * 100_000})])
+
+
+async def test_a_reader_that_stays_is_told_of_and_the_log_shrinks_when_it_leaves(
+    sqlite_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While somebody reads in one transaction the log grows, writes go on, and a few warnings say why."""
+    log = tmp_path / "loopkit.db-wal"
+    async with open_store(sqlite_url) as store:
+        await write(store, 1)
+        reader = sqlite3.connect(tmp_path / "loopkit.db", isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM workflow_runs").fetchone()
+        await write(store, 40)
+        assert log.stat().st_size > 4_000_000
+        assert 1 <= len(caplog.records) <= 10
+        assert "keeps a read transaction open" in caplog.text
+        reader.close()
+        await write(store, 8)
+        assert log.stat().st_size < 1_000_000
+        assert await store.check() == []
+
+
+async def test_a_log_that_is_copied_in_time_is_told_to_nobody(
+    sqlite_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much is written, the log stays below a bound, and there is no warning."""
+    monkeypatch.setattr(wal, "LIMIT_BYTES", 64_000_000)
+    async with open_store(sqlite_url) as store:
+        await write(store, 200)
+        assert (tmp_path / "loopkit.db").stat().st_size > 10_000_000
+        assert (tmp_path / "loopkit.db-wal").stat().st_size < 12_000_000
+    assert caplog.records == []
