@@ -153,6 +153,11 @@ class Fleet:
         assert [worker.status for worker in self.workers if worker.status is not None] == []
         self.workers += [Forked(self.url, self.log) for _ in range(self.size - len(self.workers))]
 
+    def bury(self) -> None:
+        """Let go of the workers that have ended by themselves."""
+        self.struck["death"] += sum(one.status is not None for one in self.workers)
+        self.workers = [one for one in self.workers if one.status is None]
+
     def hire(self, url: str, *before: str, environment: Mapping[str, str] | None = None) -> Worker:
         """Add a worker that reaches the database by another URL, or is started by another command."""
         hired = Spawned(url, self.log, before, environment or {})
@@ -182,12 +187,12 @@ class Fleet:
 
     # --- Its database --------------------------------------------------------------------------------------------
 
-    def submit(self, count: int) -> list[str]:
+    def submit(self, count: int, *, topic: str = "x" * 200) -> list[str]:
         """Queue runs; every id given back was acknowledged."""
 
         async def ask() -> list[Run]:
             async with open_store(self.url) as store:
-                new = NewRun(agent_name="chaos", inputs={"topic": "x" * 200})
+                new = NewRun(agent_name="chaos", inputs={"topic": topic})
                 return await store.submit([new] * count)
 
         return [run.id for run in anyio.run(ask)]

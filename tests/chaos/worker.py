@@ -5,6 +5,7 @@ It writes down each call of a stage. SIGTERM asks it to stop at the next stage b
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import signal
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
@@ -23,9 +24,16 @@ from loopkit import Agent, StageContext, Stopping
 from loopkit.stores import open_store
 from tests.chaos.settings import HEARTBEAT, STALLED_AFTER
 
+DEATHS: Final[dict[str, Callable[[], object]]] = {
+    "exit": lambda: os._exit(0),
+    "abort": os.abort,
+    "segfault": lambda: ctypes.string_at(0),
+}
+"""What a stage does to its process when its topic asks for it."""
+
 
 def agent(log: Path) -> Agent:
-    """A loop of four stages that take some milliseconds each."""
+    """A loop of four stages that take some milliseconds each, and kill their process if they are asked to."""
 
     def note(word: str, context: StageContext) -> None:
         line = f"{time.time():.4f} {os.getpid()} {word} {context.run_id} {context.stage.value} {context.attempt}\n"
@@ -34,6 +42,7 @@ def agent(log: Path) -> Agent:
 
     async def stage(context: StageContext) -> str:
         note("begin", context)
+        DEATHS.get(context.inputs["topic"], lambda: None)()
         await anyio.sleep(random.uniform(0.001, 0.03))
         note("end", context)
         return f"{os.getpid()} {context.stage.value} {context.attempt} " + "x" * 500
