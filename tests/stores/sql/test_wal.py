@@ -59,3 +59,21 @@ async def test_a_log_that_is_copied_in_time_is_told_to_nobody(
         assert (tmp_path / "loopkit.db").stat().st_size > 10_000_000
         assert (tmp_path / "loopkit.db-wal").stat().st_size < 12_000_000
     assert caplog.records == []
+
+
+def test_a_log_that_cannot_be_emptied_now_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What was committed stays committed; the next commits try again."""
+    connection = sqlite3.connect(tmp_path / "any.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("CREATE TABLE texts (text)")
+    connection.execute("INSERT INTO texts VALUES (zeroblob(2000000))")
+    gauge = wal.LogGauge(connection, busy_seconds=0.0)
+    connection.execute("BEGIN IMMEDIATE")  # in the middle of a transaction nothing can be copied
+    for _ in range(4):
+        gauge.look()
+    assert len(caplog.records) == 1
+    connection.execute("COMMIT")
+    for _ in range(4):
+        gauge.look()
+    assert (tmp_path / "any.db-wal").stat().st_size == 0
+    connection.close()
