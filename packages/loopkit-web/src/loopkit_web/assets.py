@@ -1,7 +1,7 @@
 """The files that pages load: the one style sheet, the one script and the icon, from memory and under hashed names.
 
-The script that is sent is idiomorph and loopkit's own module, one after the other; nothing else is built. A name
-holds the hash of what it stands for, so that a browser asks once and for ever.
+The script that is sent is idiomorph and the two halves of loopkit's own module, one after the other; nothing else is
+built. A name holds the hash of what it stands for, so that a browser asks once and for ever.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ __all__ = ["ASSETS", "asset_path", "assets"]
 _TYPES: Final[Mapping[str, str]] = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "loopkit.css": ("loopkit.css",),
-    "loopkit.js": ("idiomorph.min.js", "loopkit.js"),
+    "loopkit.js": ("idiomorph.min.js", "live.js", "loopkit.js"),
     "icon.svg": ("icon.svg",),
 }
 
