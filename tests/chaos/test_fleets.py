@@ -13,7 +13,7 @@ from tests.settings import count
 
 pytestmark = pytest.mark.chaos
 
-KILLS = count("kills", 40, long=2_000)
+KILLS = count("kills", 25, long=2_000)
 ZOMBIES = count("zombies", 4, long=300)
 STOPS = count("stops", 10, long=200)
 DATABASES = ["sqlite_url", "postgres_url"]
