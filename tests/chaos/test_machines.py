@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,9 @@ def test_a_disk_that_is_full_for_a_while(small_disk: Path, tmp_path: Path) -> No
     with fleet(f"sqlite:///{small_disk}/loopkit.db", tmp_path, 2) as made:
         acknowledged = made.submit(60)
         filler = small_disk / "filler"
-        with filler.open("wb") as file:
-            try:
-                while True:
-                    file.write(b"x" * 65536)
-                    file.flush()
-            except OSError:
-                pass
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(b"x" * 65536)
         before = made.open_runs()
         time.sleep(2)
         stuck = made.open_runs()
