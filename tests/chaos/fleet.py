@@ -75,9 +75,9 @@ class Worker(Protocol):
 class Forked:
     """A :class:`Worker` that begins at once."""
 
-    def __init__(self, url: str, log: Path) -> None:
+    def __init__(self, url: str, log: Path, stalled_after: float) -> None:
         self._ready, ready = NURSERY.Pipe(duplex=False)
-        self._process = NURSERY.Process(target=worker.forked, args=(url, log, ready), daemon=True)
+        self._process = NURSERY.Process(target=worker.forked, args=(url, log, ready, stalled_after), daemon=True)
         self._process.start()
         ready.close()
 
@@ -133,6 +133,8 @@ class Fleet:
     url: str
     log: Path
     size: int
+    stalled_after: float = STALLED_AFTER
+    """Seconds."""
     workers: list[Worker] = attrs.field(factory=list)
     struck: Counter[str] = attrs.field(factory=Counter)
     """How often what was done; a strike counts if the worker held a run."""
@@ -151,7 +153,7 @@ class Fleet:
     def grow(self) -> None:
         """Bring the fleet to its size; a worker that has ended by itself is an error."""
         assert [worker.status for worker in self.workers if worker.status is not None] == []
-        self.workers += [Forked(self.url, self.log) for _ in range(self.size - len(self.workers))]
+        self.workers += [Forked(self.url, self.log, self.stalled_after) for _ in range(self.size - len(self.workers))]
 
     def bury(self) -> None:
         """Let go of the workers that have ended by themselves."""
@@ -207,7 +209,7 @@ class Fleet:
 
         async def ask() -> list[Run]:
             found: list[Run] = []
-            async with open_store(self.url, stalled_after=timedelta(seconds=STALLED_AFTER)) as store:
+            async with open_store(self.url, stalled_after=timedelta(seconds=self.stalled_after)) as store:
                 query = RunQuery(limit=200, order=Order.CREATED_ASC)
                 while True:
                     page = await store.list_runs(query)
@@ -264,7 +266,7 @@ class Fleet:
         for one in frozen:
             _send(one, signal.SIGSTOP)
         held = [self.held_by(one) for one in frozen]
-        time.sleep(STALLED_AFTER + 0.7 if any(held) else 0.0)
+        time.sleep(self.stalled_after + 0.7 if any(held) else 0.0)
         for one, before in zip(frozen, held, strict=True):
             taken = before - self.held_by(one)
             self.thaws.append((time.time(), one.pid))
@@ -305,9 +307,9 @@ def _send(worker: Worker, number: signal.Signals) -> None:
 
 
 @contextmanager
-def fleet(url: str, folder: Path, size: int) -> Iterator[Fleet]:
+def fleet(url: str, folder: Path, size: int, *, stalled_after: float = STALLED_AFTER) -> Iterator[Fleet]:
     """Give a fleet, and end its processes."""
-    made = Fleet(url, folder / "calls", size)
+    made = Fleet(url, folder / "calls", size, stalled_after)
     made.log.touch()
     try:
         made.grow()

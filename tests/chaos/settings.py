@@ -2,6 +2,5 @@
 
 from typing import Final
 
-HEARTBEAT: Final = 0.3
 STALLED_AFTER: Final = 1.5
-"""Seconds."""
+"""Seconds; a fifth of them between two heartbeats."""

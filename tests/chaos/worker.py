@@ -22,7 +22,7 @@ import anyio
 import loopkit
 from loopkit import Agent, StageContext, Stopping
 from loopkit.stores import open_store
-from tests.chaos.settings import HEARTBEAT, STALLED_AFTER
+from tests.chaos.settings import STALLED_AFTER
 
 DEATHS: Final[dict[str, Callable[[], object]]] = {
     "exit": lambda: os._exit(0),
@@ -54,11 +54,11 @@ def agent(log: Path) -> Agent:
     return Agent(name="chaos", produce=stage, evaluate=evaluate, revise=stage)
 
 
-async def main(url: str, log: Path, ready: Callable[[], object]) -> None:
+async def main(url: str, log: Path, ready: Callable[[], object], stalled_after: float) -> None:
     stopping = Stopping()
-    async with open_store(url, stalled_after=timedelta(seconds=STALLED_AFTER)) as store:
+    async with open_store(url, stalled_after=timedelta(seconds=stalled_after)) as store:
         runner = loopkit.Runner(
-            store, [agent(log)], concurrency=4, heartbeat=timedelta(seconds=HEARTBEAT), stopping=stopping
+            store, [agent(log)], concurrency=4, heartbeat=timedelta(seconds=stalled_after / 5), stopping=stopping
         )
         async with anyio.create_task_group() as tasks:
 
@@ -73,11 +73,11 @@ async def main(url: str, log: Path, ready: Callable[[], object]) -> None:
             tasks.cancel_scope.cancel()
 
 
-def forked(url: str, log: Path, ready: Connection) -> None:
+def forked(url: str, log: Path, ready: Connection, stalled_after: float) -> None:
     """The same in a process that was forked from one which has imported everything."""
     os.dup2(os.open(log.parent / "stderr", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-    anyio.run(main, url, log, lambda: ready.send("ready"))
+    anyio.run(main, url, log, lambda: ready.send("ready"), stalled_after)
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1], Path(sys.argv[2]), lambda: print("ready", flush=True))
+    anyio.run(main, sys.argv[1], Path(sys.argv[2]), lambda: print("ready", flush=True), STALLED_AFTER)
