@@ -148,12 +148,24 @@ async def wait_until(condition: Callable[[], Awaitable[bool]]) -> None:
             await anyio.lowlevel.checkpoint()
 
 
+async def until_taken(store: SqlStore) -> None:
+    """Return when the writer has taken all that was asked for; while the file is locked it gets no further."""
+    await anyio.wait_all_tasks_blocked()
+
+    async def is_taken() -> bool:
+        return not len(store._writing._combiner)
+
+    await wait_until(is_taken)
+
+
 async def test_a_claim_whose_caller_leaves_is_given_back(store: SqlStore, sqlite_database: Database) -> None:
     """A caller that is cancelled while its claim is written leaves no run claimed by nobody."""
     waiting = await submit_one(store)
     locked = Locked(sqlite_database)
-    with anyio.move_on_after(0.2):
-        await store.claim(ANNA, AGENTS)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(store.claim, ANNA, AGENTS)
+        await until_taken(store)
+        tasks.cancel_scope.cancel()
     locked.let_go()
 
     async def is_given_back() -> bool:
@@ -174,7 +186,7 @@ async def test_a_call_whose_caller_leaves_while_it_waits_is_withdrawn(
     locked = Locked(sqlite_database)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(store.submit, [new_run(cycle_id="under way")])
-        await anyio.sleep(0.1)
+        await until_taken(store)
         with anyio.move_on_after(0.1) as scope:
             await store.submit([new_run(cycle_id="withdrawn")])
         assert scope.cancelled_caught
