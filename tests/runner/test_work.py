@@ -397,6 +397,27 @@ async def test_a_stage_that_swallows_its_timeout_ends_the_run_all_the_same() -> 
     assert await store.list_artifacts(queued.id) == []
 
 
+async def test_nobody_watches_a_try_that_is_over() -> None:
+    """However long its timeout is: a runner of many quick stages does not fill with tasks that wait for nothing."""
+    watched: list[int] = []
+
+    async def count(context: StageContext) -> str:
+        await anyio.wait_all_tasks_blocked()
+        names = [str(task.name) for task in anyio.get_running_tasks()]
+        watched.append(sum(name.startswith("timeout") for name in names))
+        return "x"
+
+    async def judge(context: StageContext) -> float:
+        await count(context)
+        return 0.4 * context.attempt
+
+    hour = timedelta(hours=1)
+    one = agent(produce=StageSpec(count, timeout=hour), evaluate=judge, revise=StageSpec(count, timeout=hour))
+    store = MemoryStore()
+    await work(store, one, await start(store, one))
+    assert watched == [1, 0, 1, 0]
+
+
 async def test_each_try_may_log_its_lines_and_why_it_failed_is_always_told() -> None:
     """However much a failed try logs, the journal says that it failed and what the next one logged."""
     store, tries = MemoryStore(), []

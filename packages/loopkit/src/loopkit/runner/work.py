@@ -78,8 +78,8 @@ class Work:
         self._interrupt: Interrupt | None = None
         self._call: _StageCall | None = None
         """The call of a stage that is under way; what others still say is dropped."""
-        self._try: object = None
-        """The try of a stage with a timeout that is under way."""
+        self._watch = anyio.CancelScope()
+        """Around the watch of the try under way, where the stage has a timeout."""
         self._is_writing = False
         self._flushed: anyio.Event | None = None
         """Set while log lines are being written: the next write waits for them."""
@@ -153,6 +153,7 @@ class Work:
             return await self._crew.environment.call(spec, context)
         finally:
             self._call = None
+            self._watch.cancel()
             self._logs.end(context.stage, context.attempt)
 
     async def _stop(self) -> None:
@@ -170,12 +171,14 @@ class Work:
 
     def _watch_try(self, timeout: timedelta) -> None:
         """See to it that a try which ignores its timeout does not hold its run for ever."""
-        self._try = object()
-        self._crew.tasks.start_soon(self._end_hung_try, self._try, timeout, name=f"timeout {self.run.id}")
+        self._watch.cancel()
+        self._watch = anyio.CancelScope()
+        self._crew.tasks.start_soon(self._end_hung_try, self._watch, timeout, name=f"timeout {self.run.id}")
 
-    async def _end_hung_try(self, watched: object, timeout: timedelta) -> None:
-        await anyio.sleep((timeout + self._crew.grace).total_seconds())
-        if self._try is not watched or self._call is None or self.is_finished:
+    async def _end_hung_try(self, watch: anyio.CancelScope, timeout: timedelta) -> None:
+        with watch:
+            await anyio.sleep((timeout + self._crew.grace).total_seconds())
+        if watch.cancel_called or self._call is None or self.is_finished:
             return
         message = f"timed out after {timeout.total_seconds():g} s and does not stop; it is left behind"
         logger.error("stage %s of run %s %s", self.run.current_stage, self.run.id, message)
