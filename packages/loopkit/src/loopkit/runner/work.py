@@ -78,7 +78,7 @@ class Work:
         self._interrupt: Interrupt | None = None
         self._call: _StageCall | None = None
         """The call of a stage that is under way; what others still say is dropped."""
-        self._watch = anyio.CancelScope()
+        self._watch: anyio.CancelScope | None = None
         """Around the watch of the try under way, where the stage has a timeout."""
         self._is_writing = False
         self._flushed: anyio.Event | None = None
@@ -153,7 +153,7 @@ class Work:
             return await self._crew.environment.call(spec, context)
         finally:
             self._call = None
-            self._watch.cancel()
+            self._unwatch_try()
             self._logs.end(context.stage, context.attempt)
 
     async def _stop(self) -> None:
@@ -171,9 +171,14 @@ class Work:
 
     def _watch_try(self, timeout: timedelta) -> None:
         """See to it that a try which ignores its timeout does not hold its run for ever."""
-        self._watch.cancel()
+        self._unwatch_try()
         self._watch = anyio.CancelScope()
         self._crew.tasks.start_soon(self._end_hung_try, self._watch, timeout, name=f"timeout {self.run.id}")
+
+    def _unwatch_try(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
 
     async def _end_hung_try(self, watch: anyio.CancelScope, timeout: timedelta) -> None:
         with watch:
