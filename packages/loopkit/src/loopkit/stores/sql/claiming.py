@@ -33,10 +33,10 @@ from sqlalchemy.sql.elements import ColumnElement
 from loopkit.core import machine, plain
 from loopkit.core.journal import Artifact, ArtifactType, NewEvent
 from loopkit.core.machine import MAX_LOST_LEASES, RUNNER_LOST_MESSAGE, Signal
-from loopkit.core.run import Run, RunStatus
+from loopkit.core.run import Run, RunStatus, Stage
 from loopkit.stores.sql.instants import Instant, stamp
 from loopkit.stores.sql.rows import is_stalled
-from loopkit.stores.sql.sources import INTEGER, REAL, TEXT, Items, Shape, constant
+from loopkit.stores.sql.sources import INTEGER, REAL, TEXT, Items, Shape, constant, items
 from loopkit.stores.sql.statements import event_values, run_columns
 from loopkit.stores.sql.tables import artifacts, cancel_asked, claimable, events, queued, running, runs
 
@@ -151,32 +151,40 @@ def take(picked: FromClause) -> Update:
     )
     stage = case((goes, _stage(pick.newest)))
     ended = case((asked, constant(RunStatus.CANCELLED.value)), else_=constant(RunStatus.FAILED.value))
-    number = cast(pick.number, TEXT)
-    given = {
-        "claimed_at": stamp(),
-        "heartbeat_at": stamp(),
-        "claimed_by": _CALL["claimed_prefix"] + number,
-        "started_at": func.coalesce(runs.c.started_at, stamp()),
-        "fencing_token": runs.c.fencing_token + constant(1),
-        "definition": func.coalesce(runs.c.definition, pick.definition),
-        "heartbeat_seconds": _CALL["heartbeat_seconds"],
-        "current_attempt": _attempt(pick.newest),
-    }
     return (
         update(runs)
         .where(runs.c.id == pick.run_id, _may_be_touched())
         .values(
-            {name: case((goes, value), else_=runs.c[name]) for name, value in given.items()},
+            {name: case((goes, value), else_=runs.c[name]) for name, value in _given(items(picked)).items()},
         )
         .values(
             status=case((goes, constant(RunStatus.RUNNING.value)), else_=ended),
             current_stage=stage,
-            lease_id=case((goes, _CALL["lease_prefix"] + number)),
+            current_attempt=case((goes, _attempt(pick.newest)), else_=runs.c.current_attempt),
+            lease_id=case((goes, _lease_id(pick.number))),
             lost_leases=runs.c.lost_leases + case((and_(running, ~asked), constant(1)), else_=constant(0)),
             completed_at=case((goes, runs.c.completed_at), else_=stamp()),
             error_message=case((goes, runs.c.error_message), (lost, case((~asked, constant(RUNNER_LOST_MESSAGE))))),
             event_seq=runs.c.event_seq + case((goes, constant(2)), else_=constant(1)),
             last_write=_CALL["write"] + constant(".") + kind + func.coalesce(constant(".") + stage, constant("")),
+        )
+    )
+
+
+def start(pick: Items) -> Update:
+    """Do what :func:`take` does to a run that waits and has nothing stored, and nothing to any other."""
+    first = f"started.{Stage.PRODUCING}"
+    return (
+        update(runs)
+        .where(runs.c.id == pick["run_id"], claimable, _newest(pick["run_id"]).is_(None))
+        .values(_given(pick))
+        .values(
+            status=constant(RunStatus.RUNNING.value),
+            current_stage=_stage_after(Signal.NOTHING_STORED),
+            current_attempt=constant(1),
+            lease_id=_lease_id(pick["number"]),
+            event_seq=runs.c.event_seq + constant(len(STORIES[first])),
+            last_write=_CALL["write"] + constant(f".{first}"),
         )
     )
 
@@ -196,6 +204,23 @@ def tell_claim(written: FromClause, *where: ColumnElement[bool]) -> Insert:
         .order_by(written.c.id, told.c.back.desc())
     )
     return insert(events).from_select(list(row), source)
+
+
+def _given(pick: Items) -> dict[str, ColumnElement[Any]]:
+    """What a run is given that goes on with its new holder."""
+    return {
+        "claimed_at": stamp(),
+        "heartbeat_at": stamp(),
+        "claimed_by": _CALL["claimed_prefix"] + cast(pick["number"], TEXT),
+        "started_at": func.coalesce(runs.c.started_at, stamp()),
+        "fencing_token": runs.c.fencing_token + constant(1),
+        "definition": func.coalesce(runs.c.definition, pick["definition"]),
+        "heartbeat_seconds": _CALL["heartbeat_seconds"],
+    }
+
+
+def _lease_id(number: ColumnElement[int]) -> ColumnElement[str]:
+    return _CALL["lease_prefix"] + cast(number, TEXT)
 
 
 def _may_be_touched() -> ColumnElement[bool]:

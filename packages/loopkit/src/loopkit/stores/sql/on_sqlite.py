@@ -34,6 +34,7 @@ PICKED: Final = claiming.resumed(one(claiming.PICK)).subquery("picked")
 GO_ON: Final = _text(statements.go_on(one(statements.CHANGE)))
 KEEP_ARTIFACT: Final = _text(insert(artifacts).values(statements.artifact_values(one(statements.ARTIFACT))))
 STAY: Final = _text(statements.stay(one(statements.CHANGE)))
+END: Final = _text(statements.end(one(statements.CHANGE)))
 ROWS_NOW: Final = _text(select(*_ROW).where(runs.c.id.in_(select(_IDS.c.value))))
 WRITTEN_NOW: Final = _text(select(*rows.WRITTEN_COLUMNS).where(runs.c.id.in_(select(_IDS.c.value))))
 TELL: Final = _text(
@@ -48,6 +49,7 @@ WAITING_CANCELLED: Final = _text(claiming.waiting_cancelled())
 WAITING_QUEUED: Final = _text(claiming.waiting_queued(one(claiming.AGENT)))
 WAITING_STALLED: Final = _text(claiming.waiting_stalled(one(claiming.AGENT)))
 WAITING_ONE: Final = _text(claiming.waiting_one(_RUN_ID))
+START: Final = _text(claiming.start(one(claiming.PICK)))
 TAKE: Final = _text(claiming.take(PICKED))
 ARTIFACTS_OF: Final = _text(statements.artifacts_of(_RUN_ID))
 RENEW: Final = _text(statements.renew(one(statements.LEASE)))
@@ -140,13 +142,16 @@ def _record(cursor: sqlite3.Cursor, items: Sequence[Recording], clock: dict[str,
     """Update all rows, look at what they are now, then add what belongs to those that were written."""
     now = clock["now"]
     stays: list[Any] = []
-    goes: list[Any] = []
+    ends: list[Any] = []
+    rest: list[Any] = []
     for item in items:
         item.row["now"] = now
-        (stays if item.change.then.status is RunStatus.RUNNING else goes).append(item.row)
-    if cursor.executemany(STAY, stays).rowcount != len(stays):
-        goes += stays  # a cancel request stands in a row, or a lease is lost
-    cursor.executemany(GO_ON, goes)
+        status = item.change.then.status
+        (stays if status is RunStatus.RUNNING else ends if status.ended else rest).append(item.row)
+    for text, goes in (STAY, stays), (END, ends):
+        if cursor.executemany(text, goes).rowcount != len(goes):
+            rest += goes  # a cancel request stands in a row, or a lease is lost
+    cursor.executemany(GO_ON, rest)
     found = _rows_now(cursor, WRITTEN_NOW, [item.lease.run_id for item in items])
     kept, told = [], []
     for item in items:
@@ -183,7 +188,9 @@ def _submit(cursor: sqlite3.Cursor, item: Submission, clock: dict[str, Any]) -> 
 def _claim(cursor: sqlite3.Cursor, item: Claiming, run_id: str | None, clock: dict[str, Any]) -> Claimed:
     call = item.call | clock
     picks = _picks(cursor, item, call) if run_id is None else _pick(cursor, run_id, call)
-    cursor.executemany(TAKE, [call | pick for pick, _ in picks])
+    taking = [call | pick for pick, _ in picks]
+    if cursor.executemany(START, taking).rowcount != len(taking):
+        cursor.executemany(TAKE, taking)  # which touches nothing that was just started
     found = _rows_now(cursor, ROWS_NOW, [pick["run_id"] for pick, _ in picks])
     taken, told = [], []
     for pick, previous in picks:

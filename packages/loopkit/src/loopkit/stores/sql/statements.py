@@ -20,6 +20,7 @@ from sqlalchemy import (
     false,
     func,
     insert,
+    null,
     or_,
     select,
     update,
@@ -138,20 +139,32 @@ def stay(change: Items) -> Update:
 
     It does nothing where a cancel request stands in the row.
     """
-    return (
-        update(runs)
-        .where(held(change), runs.c.cancel_requested_at.is_(None))
-        .values(
-            current_stage=change["then_stage"],
-            current_attempt=change["then_attempt"],
-            final_score=change["final_score"],
-            best_attempt=change["best_attempt"],
-            lost_leases=case((change["finishes_stage"], constant(0)), else_=runs.c.lost_leases),
-            heartbeat_at=_renewed(),
-            event_seq=runs.c.event_seq + change["then_events"],
-            last_write=change["write"],
-        )
-    )
+    return update(runs).where(held(change), runs.c.cancel_requested_at.is_(None)).values(_then(change))
+
+
+def end(change: Items) -> Update:
+    """Do what :func:`go_on` does where the run ends, and nothing where a cancel request stands in the row."""
+    ended = {
+        "status": change["then_status"],
+        "error_message": change["then_error"],
+        "lease_id": null(),
+        "completed_at": stamp(),
+    }
+    return stay(change).values(ended)
+
+
+def _then(change: Items) -> dict[str, ColumnElement[Any]]:
+    """What every change writes that goes on as it was meant to."""
+    return {
+        "current_stage": change["then_stage"],
+        "current_attempt": change["then_attempt"],
+        "final_score": change["final_score"],
+        "best_attempt": change["best_attempt"],
+        "lost_leases": case((change["finishes_stage"], constant(0)), else_=runs.c.lost_leases),
+        "heartbeat_at": _renewed(),
+        "event_seq": runs.c.event_seq + change["then_events"],
+        "last_write": change["write"],
+    }
 
 
 def artifact_values(artifact: Items) -> dict[str, ColumnElement[Any]]:
