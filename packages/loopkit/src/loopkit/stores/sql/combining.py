@@ -45,9 +45,9 @@ class Combiner:
         touched: set[str] = set()
         while self._waiting and len(batch) < MOST:
             item = self._waiting.popleft()
-            alone = set(item.alone)
-            (held_back if alone & touched else batch).append(item)
-            touched |= alone
+            alone = item.alone
+            (batch if touched.isdisjoint(alone) else held_back).append(item)
+            touched.update(alone)
         self._put_back(held_back)
         return batch
 

@@ -34,7 +34,7 @@ class Item:
     written: bool = attrs.field(default=False, init=False)
 
     @property
-    def alone(self) -> Iterable[str]:
+    def alone(self) -> Sequence[str]:
         """What at most one item of a batch may touch."""
         return ()
 
@@ -57,7 +57,7 @@ class Recording(Item):
     then_events: list[Any]
 
     @property
-    def alone(self) -> Iterable[str]:
+    def alone(self) -> Sequence[str]:
         return (self.lease.run_id,)
 
 
@@ -94,7 +94,7 @@ class Submission(Item):
         return () if self.claim is None else self.claim.undo()
 
     @property
-    def alone(self) -> Iterable[str]:
+    def alone(self) -> Sequence[str]:
         return [f"key {key}" for key in self.keys if key is not None]
 
 
