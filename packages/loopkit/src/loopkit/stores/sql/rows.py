@@ -54,13 +54,12 @@ EVENT_COLUMNS: Final = tuple(
 )
 """What :func:`event` reads, in its order."""
 
-ARTIFACT_COLUMNS: Final = tuple(
-    artifacts.c[name]
-    for name in ("id", "run_id", "attempt", "artifact_type", "filename", "content", "is_json", "created_at")
+ARTIFACT_INFO_COLUMNS: Final = tuple(
+    artifacts.c[name] for name in ("id", "run_id", "attempt", "artifact_type", "filename", "is_json", "created_at")
 )
-"""What :func:`artifact` reads, in its order."""
-ARTIFACT_INFO_COLUMNS: Final = tuple(column for column in ARTIFACT_COLUMNS if column.name != "content")
 """What :func:`artifact_info` reads, in its order."""
+ARTIFACT_COLUMNS: Final = (*ARTIFACT_INFO_COLUMNS, artifacts.c.content)
+"""What :func:`artifact` reads, in its order."""
 
 
 def run(row: Sequence[Any]) -> Run:
@@ -145,16 +144,7 @@ def artifact(row: Sequence[Any]) -> Artifact:
     Raises:
         DatabaseDamaged: the row holds something that no program may write.
     """
-    return Artifact(
-        id=row[0],
-        run_id=row[1],
-        attempt=row[2],
-        artifact_type=_artifact_type(row),
-        filename=row[4],
-        content=row[5],
-        is_json=bool(row[6]),
-        created_at=_moment_of(row[1], row[7]),
-    )
+    return Artifact(**_about(row), content=row[7])
 
 
 def artifact_info(row: Sequence[Any]) -> ArtifactInfo:
@@ -163,22 +153,22 @@ def artifact_info(row: Sequence[Any]) -> ArtifactInfo:
     Raises:
         DatabaseDamaged: the row holds something that no program may write.
     """
-    return ArtifactInfo(
-        id=row[0],
-        run_id=row[1],
-        attempt=row[2],
-        artifact_type=_artifact_type(row),
-        filename=row[4],
-        is_json=bool(row[5]),
-        created_at=_moment_of(row[1], row[6]),
-    )
+    return ArtifactInfo(**_about(row))
 
 
-def _artifact_type(row: Sequence[Any]) -> ArtifactType:
+def _about(row: Sequence[Any]) -> dict[str, Any]:
     kind = _ARTIFACT_TYPES.get(row[3])
     if kind is None:
         raise DatabaseDamaged(f"run {row[1]} has an artifact of the unknown type {row[3]!r}")
-    return kind
+    return {
+        "id": row[0],
+        "run_id": row[1],
+        "attempt": row[2],
+        "artifact_type": kind,
+        "filename": row[4],
+        "is_json": bool(row[5]),
+        "created_at": _moment_of(row[1], row[6]),
+    }
 
 
 def json(value: Any) -> Any:
