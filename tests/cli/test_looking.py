@@ -187,3 +187,14 @@ def test_a_configuration_that_does_not_hold_is_a_usage_error(cli: Program, text:
         told = cli.refused(2, *command)
         assert "agents.yaml" in told
         assert said in told
+
+
+@pytest.mark.parametrize("inputs", ["[1]", "null", "5", "{oops", '{"x": NaN}', '{"x": 1e999}', '{"x": "\\ud83d"}'])
+def test_a_run_whose_inputs_are_no_object_is_shown(cli: Program, inputs: str) -> None:
+    """Another program may have written anything there; it is an object to whoever looks."""
+    cli.submit()
+    cli.sql(f"update workflow_runs set inputs='{inputs}'")
+    (listed,) = cli.good("list", "--json").json["runs"]
+    assert isinstance(listed["inputs"], dict)
+    assert cli.good("show", listed["id"], "--json").json == listed
+    assert "input " in cli.good("show", listed["id"]).stdout

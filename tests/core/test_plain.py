@@ -104,6 +104,20 @@ def test_text_that_is_no_json_is_given_back() -> None:
         assert plain.loads(text) == text
 
 
+def test_what_json_cannot_say_is_read_as_text() -> None:
+    """NaN, infinities and endless nesting would be a trouble to whoever writes them again."""
+    deep = "[" * 200 + "]" * 200
+    for text in ('{"x": NaN}', "[-Infinity]", '{"x": 1e999}', "-1e400", deep, f'{{"x": {deep}}}'):
+        assert plain.loads(text) == text
+    assert plain.loads(f"[{'[],' * 1_000}1]")[-1] == 1
+
+
+def test_half_a_pair_is_read_as_a_replacement() -> None:
+    """In keys and values, however deep; whole pairs and written backslashes stay."""
+    assert plain.loads(r'{"\ud83d": ["a\uDE00", {"b": "\ud83d"}]}') == {"\ufffd": ["a\ufffd", {"b": "\ufffd"}]}
+    assert plain.loads(r'["\ud83d\ude00", "\\ud83d", 1]') == ["\U0001f600", "\\ud83d", 1]
+
+
 def test_json_is_written_without_blanks_and_as_it_is() -> None:
     """Keys keep their order, and text is not escaped."""
     assert plain.dumps({"b": [1, 1.0, None, True], "a": "ü\u2028"}) == '{"b":[1,1.0,null,true],"a":"ü\u2028"}'

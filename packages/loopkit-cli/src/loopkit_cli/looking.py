@@ -87,7 +87,7 @@ def show(settings: Settings, run_id: str) -> None:
         return
     for name, value in words.facts(run, datetime.now(UTC)):
         output.write_line(f"{name:<11} {value}")
-    for name, value in run.inputs.items():
+    for name, value in plain.mapping(run.inputs).items():
         text = value if isinstance(value, str) else plain.dumps(value)
         output.write_line(f"{'input':<11} {name} = {output.shorten(output.clean_line(text), words.MAX_FEEDBACK)}")
 

@@ -12,6 +12,7 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_unstructure_fn, override
 
+from loopkit.core import plain
 from loopkit.core.journal import Artifact, RunEvent
 from loopkit.core.run import Run
 from loopkit.errors import Fault
@@ -63,6 +64,8 @@ def _make_converter() -> cattrs.Converter:
             field.name: override(rename=camel(field.name), omit=field.name in _KEPT_INSIDE.get(cls, frozenset()))
             for field in attrs.fields(cls)
         }
+        if cls is Run:
+            renamed["inputs"] = override(unstruct_hook=plain.mapping)  # of another program's run they may be anything
         converter.register_unstructure_hook(cls, make_dict_unstructure_fn(cls, converter, **renamed))
     return converter
 

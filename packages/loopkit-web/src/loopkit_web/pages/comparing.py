@@ -1,6 +1,5 @@
 """``/agents/{runId}/compare`` and ``/compare``: two attempts of a run, or the best attempts of two runs."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -10,6 +9,7 @@ import attrs
 from anyio import to_thread
 from starlette.responses import Response
 
+from loopkit.core import plain
 from loopkit.core.journal import Artifact, ArtifactType
 from loopkit.core.run import Run
 from loopkit_web import compare
@@ -208,10 +208,7 @@ def _difference(before: str, after: str, are_there: bool) -> Difference:
 
 
 def _document(text: str) -> Mapping[str, Any] | list[Any] | None:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    found = plain.loads(text)
     return found if isinstance(found, dict | list) else None
 
 

@@ -54,7 +54,7 @@ def spark(run: Run, scores: Mapping[int, float]) -> Spark:
     used = run.current_attempt if run.status is not RunStatus.QUEUED else max(scores, default=0)
     last = min(run.max_attempts, max(_MAX_DOTS, used))
     first = max(1, last - _MAX_DOTS + 1)
-    step = min(_STEP, _WIDEST // (last - first + 1))
+    step = min(_STEP, _WIDEST // max(1, last - first + 1))
     dots = []
     for attempt in range(first, last + 1):
         x = 10.0 + (attempt - first) * step

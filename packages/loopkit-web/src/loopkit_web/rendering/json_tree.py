@@ -5,6 +5,8 @@ from typing import Any, Final
 
 import attrs
 
+from loopkit.core import plain
+
 __all__ = ["Node", "tree"]
 
 _MAX_NODES: Final = 2_000
@@ -80,8 +82,5 @@ def _inner(text: str) -> Any:
     stripped = text.strip()
     if len(stripped) < 4 or stripped[0] + stripped[-1] not in ("{}", "[]"):
         return None
-    try:
-        value = json.loads(stripped)
-    except (ValueError, RecursionError):
-        return None
+    value = plain.loads(stripped)
     return value if isinstance(value, dict | list) and value else None

@@ -1,12 +1,12 @@
 """Artifacts as the pages show them: rendered, as a tree, or as plain text; never more of one than a page can bear."""
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final
 
 import attrs
 from markupsafe import Markup
 
+from loopkit.core import plain
 from loopkit.core.journal import Artifact, ArtifactType
 from loopkit_web.rendering import json_tree, markdown, words
 
@@ -95,8 +95,5 @@ def _document(artifact: Artifact, text: str) -> Any:
     """Give the JSON object or list that an artifact is; None where it is none, or too much of one."""
     if not (artifact.is_json or artifact.filename.endswith(".json")) or len(text) > _MAX_TREE_CHARS:
         return None
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    document = plain.loads(text)
     return document if isinstance(document, dict | list) else None

@@ -1,12 +1,12 @@
 """Stored evaluations as the pages read them. Other programs write them too, so nothing in them is taken for granted."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 
+from loopkit.core import plain
 from loopkit.core.journal import Artifact, ArtifactType
 
 __all__ = ["REGRESSED", "Criterion", "Judgement", "judgement", "judgements"]
@@ -51,10 +51,7 @@ class Judgement:
 
 def judgement(artifact: Artifact, mark: float) -> Judgement:
     """Read one stored evaluation."""
-    try:
-        document = json.loads(artifact.content)
-    except (ValueError, RecursionError):
-        document = None
+    document = plain.loads(artifact.content)
     if not isinstance(document, dict):
         return Judgement(attempt=artifact.attempt, score=_number(document), feedback="")
     feedback = document.get("feedback")

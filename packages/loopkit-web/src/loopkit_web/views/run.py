@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import attrs
 
-from loopkit.core import machine
+from loopkit.core import machine, plain
 from loopkit.core.journal import Artifact, ArtifactInfo, ArtifactType
 from loopkit.core.run import Run
 from loopkit_web.rendering import words
@@ -127,7 +127,7 @@ def run_view(
         rail=rail_of(run, artifacts, judged),
         judged=judged,
         matrix=tuple(_matrix(run, judged)),
-        inputs=tuple(_input(name, value) for name, value in run.inputs.items()),
+        inputs=tuple(_input(name, value) for name, value in plain.mapping(run.inputs).items()),
         artifacts=tuple(artifacts),
         shown=shown,
         can_cancel=machine.Action.CANCEL in actions,

@@ -57,7 +57,7 @@ def _score(value: object) -> float:
         raise BadScore(f"invalid score: {kind_of(value)}, not a number")
     if not 0 <= value <= 1:
         raise BadScore("invalid score: it is not in 0..1")
-    return float(value)
+    return float(value) + 0.0  # which is no -0.0
 
 
 def _checked_text(result: str) -> str:

@@ -7,6 +7,7 @@ are not text, cycles, too deep nesting, too many bytes, and every type that JSON
 import json
 import json.encoder
 import math
+import re
 from collections.abc import Callable, Mapping, Sized
 from typing import Any, Final
 
@@ -16,7 +17,9 @@ MAX_DEPTH: Final = 64
 MAX_INPUTS_BYTES: Final = 1 << 20
 MAX_OUTPUT_BYTES: Final = 16 << 20
 
+_MAX_READ_DEPTH: Final = 2 * MAX_DEPTH
 _MAX_INTEGER_BITS: Final = 1024
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
 # Only mappings of another kind than dict are unknown to the library.
@@ -41,11 +44,23 @@ def dumps(value: Any) -> str:
 
 
 def loads(text: str) -> Any:
-    """Read JSON text; a value that is not JSON is given back as the text itself."""
+    """Read JSON text, whoever wrote it.
+
+    What is not JSON is given back as the text itself: NaN, infinities and what is nested too deep are not JSON here.
+    Half a surrogate pair becomes U+FFFD.
+    """
     try:
-        return json.loads(text)
+        value = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return text
+    if text.count("[") + text.count("{") > _MAX_READ_DEPTH and _is_deeper(value, _MAX_READ_DEPTH):
+        return text
+    return _whole(value) if "\\ud" in text or "\\uD" in text else value
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Give an object as it is, and anything else as the ``value`` of one."""
+    return value if isinstance(value, Mapping) else {"value": value}
 
 
 def copy(value: Any) -> Any:
@@ -56,6 +71,39 @@ def copy(value: Any) -> Any:
         return {key: copy(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [copy(part) for part in value]
+    return value
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(digits)
+    return number
+
+
+def _no_json(name: str) -> Any:
+    raise ValueError(name)
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_no_json)
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    parts = [value]
+    for _ in range(depth):
+        nested = [part for part in parts if isinstance(part, dict | list)]
+        parts = [inner for part in nested for inner in (part.values() if isinstance(part, dict) else part)]
+    return any(isinstance(part, dict | list) for part in parts)
+
+
+def _whole(value: Any) -> Any:
+    """Give a value without halves of surrogate pairs, which no encoding takes."""
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_whole(part) for part in value]
+    if isinstance(value, dict):
+        return {_whole(key): _whole(part) for key, part in value.items()}
     return value
 
 

@@ -210,4 +210,4 @@ def _moment_of(run_id: str, value: Any) -> datetime:
 
 def _mapping(value: Any) -> Any:
     """Metadata are an object or nothing; what else another program wrote is kept under a name."""
-    return value if value is None or isinstance(value, dict) else {"value": value}
+    return None if value is None else plain.mapping(value)
