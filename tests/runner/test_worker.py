@@ -11,7 +11,8 @@ import anyio.lowlevel
 import pytest
 
 import loopkit
-from loopkit import MemoryStore, Runner, RunStatus, StageContext, Stopping
+from loopkit import MemoryStore, Run, Runner, RunStatus, StageContext, Stopping
+from loopkit.core.journal import Change
 from loopkit.core.lease import Beat, Claimant, Lease
 from loopkit.errors import StorageError, StorageUnavailable
 from loopkit.storage import RunnerInfo, RunQuery
@@ -260,3 +261,47 @@ async def test_a_runner_that_may_not_announce_itself_works_all_the_same() -> Non
     await loopkit.submit(store, agent(), [{}])
     await Runner(store, [agent()]).drain()
     assert await statuses(store) == ["passed"]
+
+
+class Unanswering:
+    """A store of which one write is done and not answered."""
+
+    def __init__(self, store: loopkit.Storage, nth: int) -> None:
+        self._store = store
+        self._left = nth
+        self.done = anyio.Event()
+
+    def __getattr__(self, verb: str) -> Any:
+        return getattr(self._store, verb)
+
+    async def record(self, lease: Lease, change: Change) -> Run:
+        run = await self._store.record(lease, change)
+        self._left -= 1
+        if self._left == 0:
+            self.done.set()
+            await anyio.sleep_forever()
+        return run
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+async def test_what_was_written_when_a_runner_is_cancelled_stays(sqlite_url: str, nth: int) -> None:
+    """Its score, its attempt and its stage: the release builds on them, though their writer never had the answer."""
+    one = agent(evaluate=lambda context: {"score": 0.5, "feedback": "more"})
+    async with loopkit.open_store(sqlite_url) as store:
+        [run] = await loopkit.submit(store, one, [{}], max_attempts=4, pass_threshold=1.0)
+        slow = Unanswering(store, nth)
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(Runner(slow, [one]).serve)
+                await slow.done.wait()
+                tasks.cancel_scope.cancel()
+        left = await store.get_run(run.id)
+        assert left.status is RunStatus.QUEUED
+        assert left.current_attempt == nth // 2 + 1
+        assert (left.final_score, left.best_attempt) == ((0.5, 1) if nth > 1 else (None, None))
+        assert len(await store.list_artifacts(run.id)) == nth
+        assert await store.check() == []
+        await Runner(store, [one]).drain()
+        assert (await store.get_run(run.id)).status is RunStatus.FAILED
+        assert len(await store.list_artifacts(run.id)) == 8
+        assert await store.check() == []

@@ -81,6 +81,8 @@ class Work:
         self._watch: anyio.CancelScope | None = None
         """Around the watch of the try under way, where the stage has a timeout."""
         self._is_writing = False
+        self._unanswered: Change | None = None
+        """What was sent to the store and not answered yet; it may have been written."""
         self._flushed: anyio.Event | None = None
         """Set while log lines are being written: the next write waits for them."""
         self._holding: Holding = crew.keeper.hold(self._lease, since=since, interrupt=self._interrupted_elsewhere)
@@ -217,6 +219,7 @@ class Work:
             self._crew.on_ending(self)
         while True:
             sent_at = self._crew.environment.clock.monotonic()
+            self._unanswered = change
             try:
                 self.run = await self._write(change)
             except StorageUnavailable as error:
@@ -225,6 +228,7 @@ class Work:
                     raise LeaseLost(self.run.id) from error
                 await anyio.sleep(RETRY_SECONDS)
             else:
+                self._unanswered = None
                 self._holding.renewed_at = max(self._holding.renewed_at, sent_at)
                 return
 
@@ -239,9 +243,14 @@ class Work:
             self._is_writing = False
 
     async def _give_back(self) -> None:
-        """Release the run although this task is cancelled, within the grace time."""
+        """Release the run although this task is cancelled, within the grace time.
+
+        What was under way is written first, or found written: the release builds on what it leaves.
+        """
         with anyio.CancelScope(shield=True), anyio.move_on_after(self._crew.grace.total_seconds()):
             try:
+                if self._unanswered is not None:
+                    await self._record(self._unanswered)
                 if self.run.status is RunStatus.RUNNING:
                     await self._record(machine.release(self.run, "the runner was cancelled"))
             except LeaseLost:
