@@ -164,6 +164,7 @@ async def test_text_of_the_greatest_size_is_kept() -> None:
     ("value", "evaluation"),
     [
         (0, Evaluation(0.0)),
+        (-0.0, Evaluation(0.0)),
         (1, Evaluation(1.0)),
         (0.72, Evaluation(0.72)),
         ({"score": 0.5}, Evaluation(0.5)),
@@ -181,6 +182,7 @@ async def test_an_evaluation_is_a_score_and_what_comes_with_it(value: Any, evalu
     outcome = await result_of(gives(value), Stage.EVALUATING)
     assert outcome == Evaluated(evaluation)
     assert type(outcome.evaluation.score) is float
+    assert not str(outcome.evaluation.score).startswith("-")
 
 
 BAD_SCORES: dict[str, Any] = {
