@@ -12,6 +12,7 @@ import pytest
 from loopkit.core.lease import Lease
 from loopkit.core.outcome import Evaluation
 from loopkit.core.run import ENDED, NewRun, Run, RunStatus
+from loopkit.errors import UnusableOption
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -29,17 +30,25 @@ def test_a_threshold_is_between_nothing_and_all(threshold: float) -> None:
     assert NewRun(agent_name="a", inputs={}, pass_threshold=threshold).pass_threshold == threshold
 
 
-@pytest.mark.parametrize("wrong", [-0.01, 1.01, math.nan, math.inf])
-def test_another_threshold_is_refused(wrong: float) -> None:
-    """Not a number is not in the range either."""
-    with pytest.raises(ValueError, match="pass_threshold must be in"):
+@pytest.mark.parametrize(
+    "wrong", [-0.01, 1.01, math.nan, math.inf, True, "0.5", None, pytest.param(10**400, id="vast")]
+)
+def test_another_threshold_is_refused(wrong: Any) -> None:
+    """Not a number is not in the range either, nor is a truth a number."""
+    with pytest.raises(UnusableOption, match=r"pass_threshold must be a number in 0\.\.1"):
         NewRun(agent_name="a", inputs={}, pass_threshold=wrong)
 
 
-@pytest.mark.parametrize("wrong", [0, -1])
-def test_a_run_has_at_least_one_attempt(wrong: int) -> None:
-    """A loop that may not begin is none."""
-    with pytest.raises(ValueError, match="max_attempts"):
+@pytest.mark.parametrize("attempts", [1, 2**31 - 1])
+def test_a_run_has_as_many_attempts_as_a_column_holds(attempts: int) -> None:
+    """Both ends included."""
+    assert NewRun(agent_name="a", inputs={}, max_attempts=attempts).max_attempts == attempts
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2**31, pytest.param(10**5000, id="vast"), 2.5, 2.0, True, "3", None])
+def test_other_attempts_are_refused(wrong: Any) -> None:
+    """A loop that may not begin is none, and half an attempt cannot be counted."""
+    with pytest.raises(UnusableOption, match=r"max_attempts must be a whole number in 1\.\.2147483647"):
         NewRun(agent_name="a", inputs={}, max_attempts=wrong)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anyio
 import pytest
 
@@ -58,10 +60,55 @@ async def test_json_outputs_come_back_as_values() -> None:
 async def test_limits_out_of_range_are_refused_before_anything_is_stored() -> None:
     """A bad limit or cycle id is a usage error, and no run is made."""
     async with MemoryStore() as store:
-        for bad in ({"max_attempts": 0}, {"pass_threshold": 1.5}, {"cycle_id": ""}, {"cycle_id": "a\0b"}):
+        for bad in (
+            *({"max_attempts": 0}, {"max_attempts": 2.5}, {"max_attempts": "3"}, {"max_attempts": 10**30}),
+            *({"pass_threshold": 1.5}, {"pass_threshold": True}),
+            *({"cycle_id": ""}, {"cycle_id": "a\0b"}, {"cycle_id": 5}, {"cycle_id": ["a"]}),
+        ):
             with pytest.raises(loopkit.UnusableOption):
                 await loopkit.run(agent(), store=store, **bad)  # type: ignore[arg-type]
+            with pytest.raises(loopkit.UnusableOption):
+                await loopkit.submit(store, agent(), [{}], **bad)  # type: ignore[arg-type]
         assert await store.claim(loopkit.runner.claimant(), {"writer": "d"}) == []
+
+
+async def test_a_url_in_the_place_of_a_store_is_a_clear_error() -> None:
+    """It says how to open the store, also where one was made and not entered, and does not repeat the password."""
+    for url in ("postgresql://me:secret@db/loops", loopkit.open_store("sqlite:///t.db"), Path("t.db")):
+        calls = (
+            loopkit.run(agent(), store=url),  # type: ignore[arg-type]
+            loopkit.submit(url, agent(), [{}]),  # type: ignore[arg-type]
+            loopkit.wait(url, "run_1"),  # type: ignore[arg-type]
+        )
+        for call in calls:
+            with pytest.raises(loopkit.UnusableOption, match=r"async with loopkit\.open_store\(") as caught:
+                await call
+            assert "secret" not in str(caught.value)
+
+
+async def test_an_argument_of_another_type_is_a_usage_error() -> None:
+    """A name in the place of an agent, a run in that of its id, seconds in that of a span of time."""
+    async with MemoryStore() as store:
+        [run] = await loopkit.submit(store, agent(), [{}])
+        for call, said in (
+            (loopkit.run("writer"), r"loopkit\.Agent"),  # type: ignore[arg-type]
+            (loopkit.submit(store, "writer", [{}]), r"loopkit\.Agent"),  # type: ignore[arg-type]
+            (loopkit.submit(store, agent(), 5), "list of inputs"),  # type: ignore[arg-type]
+            (loopkit.wait(store, run), "id of a run"),  # type: ignore[arg-type]
+            (loopkit.run(agent(), store=store, heartbeat=5), "timedelta"),  # type: ignore[arg-type]
+        ):
+            with pytest.raises(loopkit.UnusableOption, match=said):
+                await call
+        assert [kept.id for kept in (await store.list_runs(loopkit.storage.RunQuery())).runs] == [run.id]
+
+
+async def test_inputs_may_come_one_by_one() -> None:
+    """Whatever gives inputs in turn is read once, and a fault in it names its place like that of a list."""
+    async with MemoryStore() as store:
+        runs = await loopkit.submit(store, agent(), ({"n": n} for n in range(2)))  # type: ignore[arg-type]
+        assert [run.inputs["n"] for run in runs] == [0, 1]
+        with pytest.raises(loopkit.InvalidInputs, match="inputs 2 of 2"):
+            await loopkit.submit(store, agent(), (one for one in ({}, 5)))  # type: ignore[arg-type]
 
 
 async def test_invalid_inputs_name_every_fault_and_queue_nothing() -> None:

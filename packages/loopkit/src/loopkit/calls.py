@@ -1,6 +1,6 @@
 """Running agents from Python: run one here to its end, queue many, wait for one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -10,6 +10,7 @@ import attrs
 from anyio.lowlevel import current_token
 
 from loopkit.agents.agent import Agent
+from loopkit.agents.wording import kind_of
 from loopkit.core import machine, plain
 from loopkit.core.journal import Artifact, ArtifactType
 from loopkit.core.outcome import Evaluation
@@ -54,23 +55,22 @@ def new_run(
 
     Raises:
         InvalidInputs: the inputs do not fit the agent's schema.
-        UnusableOption: ``max_attempts`` is below 1, ``pass_threshold`` outside 0..1, or ``cycle_id`` not usable text.
+        UnusableOption: ``agent`` is no Agent, ``max_attempts`` is no whole number in 1..2147483647, ``pass_threshold``
+            no number in 0..1, or ``cycle_id`` not usable text.
     """
+    _check_agent(agent)
     checked = agent.checked_inputs({} if inputs is None else inputs)
-    if cycle_id is not None and (not cycle_id or plain.text_fault(cycle_id) or len(cycle_id) > 200):
-        raise UnusableOption("the cycle id must be text of 1 to 200 characters")
-    try:
-        return NewRun(
-            agent_name=agent.name,
-            inputs=checked,
-            cycle_id=cycle_id,
-            max_attempts=agent.max_attempts if max_attempts is None else max_attempts,
-            pass_threshold=agent.pass_threshold if pass_threshold is None else pass_threshold,
-            actor=actor,
-            idempotency_key=idempotency_key,
-        )
-    except (TypeError, ValueError) as error:
-        raise UnusableOption(str(error)) from error
+    if cycle_id is not None:
+        _check_cycle_id(cycle_id)
+    return NewRun(
+        agent_name=agent.name,
+        inputs=checked,
+        cycle_id=cycle_id,
+        max_attempts=agent.max_attempts if max_attempts is None else max_attempts,
+        pass_threshold=agent.pass_threshold if pass_threshold is None else pass_threshold,
+        actor=actor,
+        idempotency_key=idempotency_key,
+    )
 
 
 async def run(
@@ -89,12 +89,14 @@ async def run(
 
     Raises:
         InvalidInputs: the inputs do not fit the agent's schema; ``.faults`` has all that is wrong.
-        UnusableOption: a limit is out of its range.
+        UnusableOption: an argument is of the wrong type, or a limit out of its range.
         LeaseLost: another runner took the run over, because this one was silent for too long.
         StorageUnavailable: the store gave no answer.
     """
     new = new_run(agent, inputs, cycle_id=cycle_id, max_attempts=max_attempts, pass_threshold=pass_threshold)
     storage = MemoryStore() if store is None else store
+    _check_store(storage)
+    _check_span(heartbeat)
     check_heartbeat(heartbeat, storage)
     held = await storage.start(new, claimant(heartbeat), definition=agent.definition)
     return await result_of(storage, await work(storage, agent, held, heartbeat=heartbeat))
@@ -145,10 +147,12 @@ async def submit(
 
     Raises:
         InvalidInputs: some do not fit the agent's schema; nothing was queued.
-        UnusableOption: a limit is out of its range.
+        UnusableOption: an argument is of the wrong type, or a limit out of its range.
     """
-    if isinstance(inputs, Mapping):
-        inputs = [inputs]
+    _check_store(store)
+    if not isinstance(inputs, Iterable):
+        raise UnusableOption(f"submit takes a list of inputs, one for each run, not {kind_of(inputs)}")
+    inputs = [inputs] if isinstance(inputs, Mapping) else list(inputs)
     new: list[NewRun] = []
     faults: list[Fault] = []
     for number, one in enumerate(inputs, 1):
@@ -168,7 +172,11 @@ async def wait(store: Storage, run_id: str) -> Result:
 
     Raises:
         RunNotFound: there is no such run.
+        UnusableOption: an argument is of the wrong type.
     """
+    _check_store(store)
+    if not isinstance(run_id, str):
+        raise UnusableOption(f"wait takes the id of a run, as text, not {kind_of(run_id)}")
     pause = WAIT_SECONDS[0]
     while not (seen := await store.get_run(run_id)).ended:
         await anyio.sleep(pause)
@@ -193,3 +201,32 @@ def _read(output: Artifact | None) -> Any:
     if output is None:
         return None
     return plain.loads(output.content) if output.is_json else output.content
+
+
+# --- Arguments whose type a checker of types would refuse ------------------------------------------------------------
+
+
+def _check_agent(agent: object) -> None:
+    if not isinstance(agent, Agent):
+        raise UnusableOption(
+            f"the agent must be a loopkit.Agent, not {kind_of(agent)}; loopkit.load_agents(...) has them"
+        )
+
+
+def _check_store(store: object) -> None:
+    """Refuse what has none of a store's methods, such as a URL, or a store that was not entered."""
+    if not hasattr(store, "get_run"):
+        raise UnusableOption(
+            f"the store must be an open one, not {kind_of(store)}; "
+            "open it with: async with loopkit.open_store(url) as store"
+        )
+
+
+def _check_cycle_id(cycle_id: object) -> None:
+    if not isinstance(cycle_id, str) or not 1 <= len(cycle_id) <= 200 or plain.text_fault(cycle_id):
+        raise UnusableOption("the cycle id must be text of 1 to 200 characters")
+
+
+def _check_span(heartbeat: object) -> None:
+    if not isinstance(heartbeat, timedelta):
+        raise UnusableOption(f"the heartbeat must be a datetime.timedelta, not {kind_of(heartbeat)}")

@@ -7,6 +7,11 @@ from typing import Any, Final
 
 import attrs
 
+from loopkit.errors import UnusableOption
+
+MAX_ATTEMPTS: Final = 2**31 - 1
+"""What an integer column of every database holds."""
+
 
 class RunStatus(StrEnum):
     """Where a run is in its life."""
@@ -34,20 +39,29 @@ class Stage(StrEnum):
     REVISING = "revising"
 
 
-def _score_range(_: object, attribute: "attrs.Attribute[Any]", value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{attribute.name} must be in 0..1, not {value!r}")
+def _check_attempts(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_ATTEMPTS:
+        raise UnusableOption(f"{attribute.name} must be a whole number in 1..{MAX_ATTEMPTS}")
+
+
+def _check_threshold(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise UnusableOption(f"{attribute.name} must be a number in 0..1")
 
 
 @attrs.frozen(kw_only=True)
 class NewRun:
-    """A run as it is asked for, before a store gives it an id and a place in the queue."""
+    """A run as it is asked for, before a store gives it an id and a place in the queue.
+
+    Raises:
+        UnusableOption: a limit is no number of its kind, or out of its range.
+    """
 
     agent_name: str
     inputs: Mapping[str, Any]
     """A plain JSON object, already checked against the agent's schema."""
-    max_attempts: int = attrs.field(default=3, validator=attrs.validators.ge(1))
-    pass_threshold: float = attrs.field(default=0.8, validator=_score_range)
+    max_attempts: int = attrs.field(default=3, validator=_check_attempts)
+    pass_threshold: float = attrs.field(default=0.8, validator=_check_threshold)
     cycle_id: str | None = None
     """None: the store gives the day's next, ``YYYY-MM-DD-NNN``."""
     retry_of: str | None = None
