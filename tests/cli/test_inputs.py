@@ -55,6 +55,43 @@ def test_the_schema_says_how_a_value_is_read(pair: str, value: Any) -> None:
     assert inputs.from_options([pair], SCHEMA) == {pair.partition("=")[0]: value}
 
 
+@pytest.mark.parametrize(
+    ("pair", "value"),
+    [
+        ("same=5", "5"),
+        ("twice=5", "5"),
+        ("named=5", "5"),
+        ("own=5", "5"),
+        ("many=null", None),
+        ("sized=5", 5),
+        ("round=5", 5),
+        ("nowhere=5", 5),
+    ],
+)
+def test_a_reference_says_it_as_well(pair: str, value: Any) -> None:
+    """A type that stands elsewhere in the schema counts; what leads nowhere or round in a circle says nothing."""
+    schema = {
+        "$defs": {
+            "a/b": {"type": "string"},
+            "again": {"$ref": "#/$defs/a~1b"},
+            "anchored": {"$anchor": "name", "type": "string"},
+            "optional": {"type": ["string", "null"]},
+            "count": {"minimum": 1},
+        },
+        "properties": {
+            "same": {"$ref": "#/$defs/a~1b"},
+            "twice": {"$ref": "#/$defs/again", "title": "Twice"},
+            "named": {"$ref": "#name"},
+            "own": {"$ref": "#/$defs/count", "type": "string"},
+            "many": {"$ref": "#/$defs/optional"},
+            "sized": {"$ref": "#/$defs/count"},
+            "round": {"$ref": "#/properties/round"},
+            "nowhere": {"$ref": "#/$defs/nothing"},
+        },
+    }
+    assert inputs.from_options([pair], schema) == {pair.partition("=")[0]: value}
+
+
 @given(st.text())
 def test_text_stays_as_it_is(text: str) -> None:
     """Whatever is typed for a string arrives unchanged, unless it names a file."""

@@ -19,6 +19,9 @@ _NAMES: Final[Mapping[type, str]] = {
 }
 """Python's types of JSON values, as JSON Schema calls them."""
 
+_MAX_HOPS: Final = 16
+"""References that are followed; more lead round in a circle."""
+
 
 def from_options(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, Any]:
     """Read ``NAME=VALUE`` and ``NAME=@FILE``, each value by the type that the schema gives its name.
@@ -126,8 +129,25 @@ def _declared_types(name: str, schema: Mapping[str, Any]) -> list[str]:
     """Give the types that the schema allows an input to have; none where it does not say."""
     properties = schema.get("properties")
     declared = properties.get(name) if isinstance(properties, Mapping) else None
+    for _ in range(_MAX_HOPS):
+        if not isinstance(declared, Mapping) or "type" in declared or "$ref" not in declared:
+            break
+        declared = _referred(declared["$ref"], schema)
     kind = declared.get("type") if isinstance(declared, Mapping) else None
     return [kind] if isinstance(kind, str) else list(kind or [])
+
+
+def _referred(reference: str, schema: Mapping[str, Any]) -> Any:
+    """Give what a reference of the schema leads to, or None where that is not in it."""
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
+    root = DRAFT202012.create_resource(schema)
+    try:
+        return Registry().resolver_with_root(root).lookup(reference).contents
+    except Unresolvable:
+        return None
 
 
 def _read(source: str, option: str) -> str:
