@@ -10,8 +10,10 @@ import pytest
 
 from loopkit.core import machine
 from loopkit.core.outcome import Produced
-from loopkit.stores.sql import migrations
-from loopkit.stores.sql.dialects import open_database
+from loopkit.stores.sql import items, migrations
+from loopkit.stores.sql.dialects import Database, open_database
+from loopkit.stores.sql.executing import batch
+from loopkit.stores.sql.on_sqlite import OnSqlite
 from loopkit.stores.sql.store import SqlStore
 from loopkit.testing.steps import ANNA, look, messages, new_run, scored, start_one, submit_one, work
 from tests.servers.proxy import Loss, Proxy
@@ -124,3 +126,33 @@ async def test_a_start_is_found_again(store: SqlStore, proxy: Proxy, agent: str,
     assert proxy.lost == 1
     assert (await work(store, held, Produced("a draft"), scored(0.9))).status == "passed"
     assert await store.check() == []
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+async def test_a_known_key_beside_a_new_run_is_found_again(
+    store: SqlStore, proxy: Proxy, agent: str, loss: Loss
+) -> None:
+    """What the transaction did not make, since it was there before, is answered as well."""
+    keyed = new_run(agent_name=agent, idempotency_key=agent)
+    [first] = await store.submit([keyed])
+    proxy.lose(loss)
+    again, other = await store.submit([keyed, new_run(agent_name=agent)])
+    assert proxy.lost == 1
+    assert again == first
+    assert other.id != first.id
+    assert await store.check() == []
+
+
+def test_a_known_key_beside_a_new_run_is_found_again_in_a_file(sqlite_database: Database) -> None:
+    """The same on SQLite, where a commit's answer is lost with the disk under it."""
+    executor = OnSqlite(sqlite_database.writer, lambda: {"now": None, "stalled_seconds": 120.0})
+    keyed = new_run(idempotency_key="key")
+    known = items.submission([keyed], ["run_1"], "w1", executor.form)
+    again = items.submission([keyed, new_run()], ["run_2", "run_3"], "w2", executor.form)
+    executor.perform(batch([known]))
+    assert not executor.find(batch([again]))
+    executor.perform(batch([again]))
+    given, again.outcome = again.outcome, None
+    assert executor.find(batch([again]))
+    assert [row[0] for row in again.outcome] == [row[0] for row in given] == ["run_1", "run_3"]
+    executor.close()

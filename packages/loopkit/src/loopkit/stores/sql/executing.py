@@ -51,7 +51,7 @@ _WRITTEN: Final = operator.itemgetter(0, LAST_WRITE, 15, 14, 17)
 """Of such a row, what :func:`loopkit.stores.sql.rows.written` reads."""
 
 Find = Callable[[str], Sequence[Any] | None]
-"""Gives a run's row."""
+"""Gives a run's row, by its id or by the key that it was submitted with."""
 
 
 @attrs.frozen
@@ -64,7 +64,7 @@ class Claimed:
     """Rows of the artifacts of the runs that were claimed, in order."""
 
 
-def landed(batch: Batch, find_run: Find, find_claim: Callable[[Claiming], Claimed]) -> bool:
+def landed(batch: Batch, find_run: Find, find_key: Find, find_claim: Callable[[Claiming], Claimed]) -> bool:
     """Tell whether a batch was committed, by any trace of it, and give each item its outcome if so.
 
     A change whose run was written again since then counts as refused; the writer looks closer at those.
@@ -80,7 +80,7 @@ def landed(batch: Batch, find_run: Find, find_claim: Callable[[Claiming], Claime
         row = by_id[record.lease.run_id]
         record.outcome = _WRITTEN(row) if row is not None and row[LAST_WRITE] == record.write else None
     for new in batch.submissions:
-        new.outcome = [by_id[run_id] for run_id in new.ids]
+        new.outcome = [by_id[run_id] or (key and find_key(key)) for run_id, key in zip(new.ids, new.keys, strict=True)]
     for claim in claims(batch):
         claim.outcome = taken[claim.write]
     return True

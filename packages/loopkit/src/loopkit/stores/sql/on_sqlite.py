@@ -92,11 +92,14 @@ class OnSqlite:
             def find_run(run_id: str) -> Any:
                 return cursor.execute(RUN_NOW, {"run_id": run_id, **self._clock()}).fetchone()
 
+            def find_key(key: str) -> Any:
+                return cursor.execute(RUN_OF_KEY, {"key": key, **self._clock()}).fetchone()
+
             def find_claim(item: Claiming) -> Claimed:
                 found = cursor.execute(CLAIMED_BY_CALL, item.call).fetchall()
                 return Claimed(found, _artifacts(cursor, found))
 
-            return landed(batch, find_run, find_claim)
+            return landed(batch, find_run, find_key, find_claim)
 
     def close(self) -> None:
         if self._connection is not None:

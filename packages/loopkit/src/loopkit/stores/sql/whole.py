@@ -80,9 +80,14 @@ class WholeBatches(ABC):
             written: list[Recording | Submission] = [*batch.records, *batch.submissions]
             ids = {run_id for item in written for run_id in ids_of(item)}
             found = {run_id: run(self.scripts.run_now, {"run_id": run_id, **clock}) for run_id in ids}
+            keys = {key for item in batch.submissions for key in item.keys if key is not None}
+            known = {key: run(self.scripts.run_of_key, {"key": key, **clock}) for key in keys}
             taken = {item.write: run(self.scripts.claimed_by_call, item.call) for item in claims(batch)}
         return landed(
-            batch, lambda run_id: found[run_id].fetchone(), lambda item: claimed(taken[item.write].fetchall())
+            batch,
+            lambda run_id: found[run_id].fetchone(),
+            lambda key: known[key].fetchone(),
+            lambda item: claimed(taken[item.write].fetchall()),
         )
 
     @abstractmethod
