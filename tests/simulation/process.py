@@ -108,8 +108,9 @@ class Process:
         """Wait while the process is frozen."""
         if self.dead:
             raise Crashed
-        while (left := self.frozen_until - self.world.loop.elapsed) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(left)
+        with anyio.CancelScope(shield=True):  # who is frozen is not even cancelled by a timeout of its own
+            while (left := self.frozen_until - self.world.loop.elapsed) > 0:  # noqa: ASYNC110
+                await asyncio.sleep(left)
 
     async def nap(self, longest: float) -> None:
         """Take some time."""

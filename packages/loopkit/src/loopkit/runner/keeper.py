@@ -35,6 +35,9 @@ LOOK_SECONDS: Final = 1.0
 SAFETY: Final = 0.9
 """Part of the stall time after which a holder that could not renew takes its lease for lost."""
 
+PAST_SECONDS: Final = 0.001
+"""How far past a deadline a wait for it ends, so that no clock's rounding puts it before."""
+
 
 def check_heartbeat(heartbeat: timedelta, store: Storage) -> None:
     """Refuse a heartbeat that leaves no room for a late one.
@@ -70,6 +73,8 @@ class Holding:
     """Monotonic seconds, taken before the newest renewal was sent."""
     interrupt: Callable[[Interrupt], object]
     """Called from the keeper's thread."""
+    given_up: bool = False
+    """True when its holder was told that it was not renewed in time: to renew it would keep it from others."""
 
 
 class Keeper:
@@ -104,9 +109,31 @@ class Keeper:
         return self._clock.monotonic() - holding.renewed_at > self._deadline
 
     async def step(self) -> None:
-        """Renew what is due, look at the rest, and interrupt holders whose lease is lost or run is to be cancelled."""
-        holdings = list(self._holdings.values())
+        """Renew what is due, look at the rest, and interrupt holders whose lease is lost or run is to be cancelled.
+
+        A store that does not answer is waited for until the next lease may be another's, and no longer.
+        """
+        holdings = [holding for holding in list(self._holdings.values()) if not holding.given_up]
         now = self._clock.monotonic()
+        with anyio.move_on_after(self._patience(holdings, now)) as scope:
+            await self._ask(holdings, now)
+        if scope.cancelled_caught:
+            logger.warning("could not renew leases: the store does not answer")
+        for holding in holdings:
+            if self.is_overdue(holding):
+                holding.given_up = True
+                holding.interrupt(Interrupt.LOST)
+
+    def _patience(self, holdings: Sequence[Holding], now: float) -> float:
+        """Give the seconds for which the store may be silent.
+
+        They end just after the next lease may be another's. A lease that may be so already, since the process was
+        frozen, gets the time of a look: it may be held still.
+        """
+        left = [holding.renewed_at + self._deadline - now for holding in holdings]
+        return min((seconds + PAST_SECONDS if seconds >= 0 else self.interval for seconds in left), default=0.0)
+
+    async def _ask(self, holdings: Sequence[Holding], now: float) -> None:
         due = [holding for holding in holdings if now - holding.renewed_at >= self._heartbeat]
         rest = [holding for holding in holdings if now - holding.renewed_at < self._heartbeat]
         try:
@@ -116,9 +143,6 @@ class Keeper:
                 self._tell(rest, await self._storage.watch([holding.lease for holding in rest]))
         except StorageError as error:
             logger.warning("could not renew %d leases: %s", len(due), error)
-        for holding in holdings:
-            if self.is_overdue(holding):
-                holding.interrupt(Interrupt.LOST)
 
     def _tell(self, holdings: Sequence[Holding], beats: Sequence[Beat], renewed_at: float | None = None) -> None:
         for holding, beat in zip(holdings, beats, strict=True):

@@ -75,6 +75,8 @@ class Work:
         self.run = self._resumption.run
         self._logs = Logs()
         self._scope = anyio.CancelScope()
+        self._last_writes: list[anyio.CancelScope] = []
+        """Around what is written outside of the loop."""
         self._interrupt: Interrupt | None = None
         self._call: _StageCall | None = None
         """The call of a stage that is under way; what others still say is dropped."""
@@ -97,21 +99,28 @@ class Work:
         self._crew.loop.call_soon(self.interrupt, why)
 
     def interrupt(self, why: Interrupt) -> None:
-        """Have the stage under way stop; a lost lease outweighs a cancel, and a cancel the runner's end."""
+        """Have the stage under way stop; a lost lease outweighs a cancel, and a cancel the runner's end.
+
+        A write under way is waited for, unless the lease ran out because the store does not answer.
+        """
         order = (Interrupt.END, Interrupt.CANCEL, Interrupt.LOST)
-        if self.is_finished or (self._interrupt and order.index(self._interrupt) >= order.index(why)):
+        if self.is_finished:
             return
-        self._interrupt = why
-        if self._call is not None and not self._scope.cancel_called:
-            self._scope.cancel()
-            self._crew.tasks.start_soon(self._leave_behind, name=f"grace {self.run.id}")
+        if self._interrupt is None or order.index(self._interrupt) < order.index(why):
+            self._interrupt = why
+            if self._call is not None and not self._scope.cancel_called:
+                self._scope.cancel()
+                self._crew.tasks.start_soon(self._leave_behind, name=f"grace {self.run.id}")
+        if why is Interrupt.LOST and self._crew.keeper.is_overdue(self._holding):
+            for scope in (self._scope, *self._last_writes):
+                scope.cancel()
 
     # --- The loop ------------------------------------------------------------------------------------------------
 
     async def work(self) -> None:
         """Work the run; when this returns, or ``is_finished`` is true, ``run`` is as it was left."""
         try:
-            with self._scope:  # cancelled only while a stage is under way, so never while something is written
+            with self._scope:  # while something is written, this is cancelled only if nobody answers any more
                 await self._loop()
             await self._stop()
         except LeaseLost:
@@ -162,9 +171,7 @@ class Work:
         """Write what the interrupt, or a stop that was asked for, means for a run that has not ended."""
         if self.is_finished or self.run.status is not RunStatus.RUNNING:
             return
-        if self._interrupt is Interrupt.LOST:
-            raise LeaseLost(self.run.id)
-        await self._record(self._last_change())
+        await self._record_last(self._last_change())
 
     def _last_change(self) -> Change:
         if self._interrupt is Interrupt.CANCEL:
@@ -190,7 +197,7 @@ class Work:
         message = f"timed out after {timeout.total_seconds():g} s and does not stop; it is left behind"
         logger.error("stage %s of run %s %s", self.run.current_stage, self.run.id, message)
         try:
-            await self._record(machine.advance(self.run, Errored(message)))
+            await self._record_last(machine.advance(self.run, Errored(message)))
         except LeaseLost:
             self._lose()
         self._finish()
@@ -232,6 +239,19 @@ class Work:
                 self._holding.renewed_at = max(self._holding.renewed_at, sent_at)
                 return
 
+    async def _record_last(self, change: Change) -> None:
+        """Write a change outside of the loop.
+
+        Raises:
+            LeaseLost: another runner may hold the run.
+        """
+        if self._interrupt is not Interrupt.LOST:
+            with anyio.CancelScope() as scope:
+                self._last_writes.append(scope)
+                await self._record(change)
+                return
+        raise LeaseLost(self.run.id)
+
     async def _write(self, change: Change) -> Run:
         """Write a change when no log lines are being written: what stands in it builds on what they leave."""
         while self._flushed is not None:
@@ -250,9 +270,9 @@ class Work:
         with anyio.CancelScope(shield=True), anyio.move_on_after(self._crew.grace.total_seconds()):
             try:
                 if self._unanswered is not None:
-                    await self._record(self._unanswered)
+                    await self._record_last(self._unanswered)
                 if self.run.status is RunStatus.RUNNING:
-                    await self._record(machine.release(self.run, "the runner was cancelled"))
+                    await self._record_last(machine.release(self.run, "the runner was cancelled"))
             except LeaseLost:
                 self._lose()
 

@@ -89,6 +89,7 @@ class Runner:
         self._ending: set[Work] = set()
         self._wake = anyio.Event()
         self._idle: anyio.CancelScope | None = None
+        self._claims = anyio.CancelScope()
         self.id = self._environment.ids.nonce()
         self.stopping = stopping or Stopping()
         self.status = RunnerStatus(slots=concurrency)
@@ -108,13 +109,15 @@ class Runner:
     # --- Claiming ------------------------------------------------------------------------------------------------
 
     async def _run(self, *, drain: bool) -> None:
+        self._claims = anyio.CancelScope()
         unlisten = self.stopping.listen(self._stop_asked)
         try:
             async with open_tasks() as tasks:
                 self._crew = self._make_crew(tasks)
                 with self._environment.keeping(self._keeper):
                     tasks.start_soon(self._announce, name="announce runner")
-                    await self._claim_until_done(drain=drain)
+                    with self._claims:
+                        await self._claim_until_done(drain=drain)
                     while self._works:
                         await self._woken()
                     await self._say_goodbye()
@@ -217,6 +220,7 @@ class Runner:
         if self._idle is not None:
             self._idle.cancel()
         if self.stopping.ending:
+            self._claims.cancel()  # a claim that may never be answered is given up
             for work in tuple(self._works):
                 work.interrupt(Interrupt.END)
 
