@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg
+from psycopg import generators
 from sqlalchemy import Engine, FromClause, Select, Update, bindparam, cast, func, null, select, true, union_all
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql import ClauseElement
@@ -180,6 +181,7 @@ class OnPostgresql(WholeBatches):
 
         def run(script: Script, values: dict[str, Any]) -> "psycopg.Cursor[Any]":
             answer = connection.execute(script.text, values)
+            connection.wait(generators.send(connection.pgconn))  # sync waits for an answer, and sends little of the rest
             pipeline.sync()  # only after one does the server limit how long it waits for what comes next
             return answer
 
