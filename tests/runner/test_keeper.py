@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 import loopkit
@@ -141,3 +142,24 @@ def test_a_process_that_was_frozen_asks_before_it_gives_up(silence: float, is_to
     store = Mute(stalled_after=timedelta(seconds=10))
     store.silence = silence
     assert bool(run_virtually(kept, store, [-100.0], 5)) is is_told
+
+
+class Skipping(Mute):
+    """A store that at first skips leases, as one whose runs are being written."""
+
+    def __init__(self) -> None:
+        super().__init__(stalled_after=timedelta(seconds=2))
+        self.asked: list[float] = []
+
+    async def heartbeat(self, leases: Sequence[Lease]) -> list[Beat]:
+        self.asked.append(anyio.current_time())
+        if len(self.asked) > 1:
+            return await super().heartbeat(leases)
+        return [attrs.evolve(beat, skipped=True) for beat in await self.watch(leases)]
+
+
+def test_a_skipped_lease_is_renewed_at_the_next_step() -> None:
+    """Its holder need not hope that the next renewal, a whole heartbeat later, still comes in time."""
+    store = Skipping()
+    assert run_virtually(kept, store, [0.0], 2.6) == []
+    assert store.asked == pytest.approx([1.0, 1.5, 2.5])

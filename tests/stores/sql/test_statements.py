@@ -133,7 +133,7 @@ async def test_a_lease_in_bad_company_is_renewed(store: SqlStore) -> None:
 
 
 async def test_a_heartbeat_does_not_wait_for_a_row_that_is_locked(shared_postgres: str) -> None:
-    """A writer that waits for a lock loses no lease, its own run's included."""
+    """A writer that waits for a lock loses no lease, its own run's included; whoever beats hears what was skipped."""
     database = open_database(shared_postgres)
     migrations.migrate(database)
     async with SqlStore(database) as store:
@@ -145,5 +145,6 @@ async def test_a_heartbeat_does_not_wait_for_a_row_that_is_locked(shared_postgre
                 await anyio.sleep(0.05)
                 with anyio.fail_after(1.5):  # less than the writer's patience with a lock
                     beats = await store.heartbeat([locked.lease, free.lease])
-        assert [beat.held for beat in beats] == [True, True]
+        assert [(beat.held, beat.skipped) for beat in beats] == [(True, True), (True, False)]
         assert (await store.get_run(locked.run.id)).current_stage is machine.Stage.EVALUATING
+        assert [beat.skipped for beat in await store.heartbeat([locked.lease, free.lease])] == [False, False]

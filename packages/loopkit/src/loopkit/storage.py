@@ -160,7 +160,7 @@ class Storage(Protocol):
         """Renew leases and tell of each, in order, whether it still holds and whether a cancel is requested.
 
         A lease that is lost renews nothing and takes no part of its neighbours with it. ``heartbeat_at`` never
-        moves backwards.
+        moves backwards. Rather than to wait for a run that is being written, a store may skip its lease and say so.
         """
         ...
 

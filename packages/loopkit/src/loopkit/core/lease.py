@@ -36,3 +36,5 @@ class Beat:
     held: bool
     """False: the lease is lost and its holder must stop."""
     cancel_requested: bool = False
+    skipped: bool = False
+    """True: a renewal left the lease as it was, since its run is being written; it holds, and is to be renewed soon."""

@@ -149,7 +149,7 @@ class Keeper:
             if not beat.held:
                 holding.interrupt(Interrupt.LOST)
                 continue
-            if renewed_at is not None:
+            if renewed_at is not None and not beat.skipped:
                 holding.renewed_at = max(holding.renewed_at, renewed_at)
             if beat.cancel_requested:
                 holding.interrupt(Interrupt.CANCEL)

@@ -105,6 +105,8 @@ class Beating(Item):
     leases: Sequence[Lease]
     rows: list[Any]
     renews: bool
+    skipped: frozenset[str] = attrs.field(default=frozenset(), init=False)
+    """Runs whose lease holds and was not renewed, though it should have been; set by the executor."""
 
 
 def lease_row(lease: Lease) -> dict[str, Any]:

@@ -86,7 +86,7 @@ SCRIPTS: Final = Scripts(
     submit=_script(statements.queue(_NEW, func.row_number().over(order_by=_NEW["run_id"])).returning(*_ROW)),
     after_submit=[_script(statements.tell(_EVENTS, runs))],
     run_of_key=_script(statements.run_of_key()),
-    renew=_script(statements.renew(_LEASES)),
+    renew=_script(statements.renew(_LEASES).returning(runs.c.id)),
     look=_script(statements.look(_LEASES)),
     run_now=_script(statements.run_now(bindparam("run_id", type_=TEXT))),
     claimed_by_call=_script(claiming.claimed_by_call(_KEPT)),

@@ -152,7 +152,7 @@ SCRIPTS: Final = Scripts(
     submit=_script(_queue()),
     after_submit=[],
     run_of_key=_script(statements.run_of_key()),
-    renew=_script(_renew()),
+    renew=_script(_renew().returning(runs.c.id)),
     look=_script(statements.look(_LEASES)),
     run_now=_script(statements.run_now(bindparam("run_id", type_=TEXT))),
     claimed_by_call=_script(claiming.claimed_by_call(_kept_of(runs.c.id))),
@@ -181,7 +181,7 @@ class OnPostgresql(WholeBatches):
 
         def run(script: Script, values: dict[str, Any]) -> "psycopg.Cursor[Any]":
             answer = connection.execute(script.text, values)
-            connection.wait(generators.send(connection.pgconn))  # sync waits for an answer, and sends little of the rest
+            connection.wait(generators.send(connection.pgconn))  # sync would wait for an answer with the rest unsent
             pipeline.sync()  # only after one does the server limit how long it waits for what comes next
             return answer
 

@@ -281,12 +281,18 @@ class SqlStore:
     async def _beat(self, leases: Sequence[Lease], *, renews: bool) -> list[Beat]:
         if not leases:
             return []
-        outcome = await self._keeping.ask(items.beating(leases, self._form, renews=renews))
+        item = items.beating(leases, self._form, renews=renews)
+        outcome = await self._keeping.ask(item)
         if isinstance(outcome, Exception):
             raise outcome if isinstance(outcome, LoopkitError) else StorageError(str(outcome)) from outcome
         asked = {tuple(lease): bool(cancel) for *lease, cancel in outcome}
         return [
-            Beat(run_id=lease.run_id, held=key in asked, cancel_requested=asked.get(key, False))
+            Beat(
+                run_id=lease.run_id,
+                held=key in asked,
+                cancel_requested=asked.get(key, False),
+                skipped=key in asked and lease.run_id in item.skipped,
+            )
             for lease in leases
             for key in [tuple(items.lease_row(lease).values())]
         ]

@@ -50,6 +50,7 @@ class Scripts:
     after_submit: Sequence[Script]
     run_of_key: Script
     renew: Script
+    """Gives the ids of the runs whose lease it renewed."""
     look: Script
     run_now: Script
     claimed_by_call: Script
@@ -179,12 +180,13 @@ class WholeBatches(ABC):
 
     def _beat(self, run: Run, item: Beating, clock: dict[str, Any]) -> Settle:
         values = {"leases": array(item.rows), **clock}
-        if item.renews:
-            run(self.scripts.renew, values)
+        renewed = run(self.scripts.renew, values) if item.renews else None
         found = run(self.scripts.look, values)
 
         def settle() -> None:
             item.outcome = found.fetchall()
+            if renewed is not None:
+                item.skipped = frozenset(row[0] for row in item.outcome) - {run_id for (run_id,) in renewed.fetchall()}
 
         return settle
 
