@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -233,6 +233,10 @@ class Fleet:
         held = runs.c.status == RunStatus.RUNNING.value, runs.c.claimed_by.contains(f":{worker.pid}:")
         return {run_id for (run_id,) in self._look(select(runs.c.id).where(*held))}
 
+    def tokens(self, run_ids: Collection[str]) -> dict[str, int]:
+        """Give the fencing tokens of some runs; a higher one means that the run was claimed again."""
+        return dict(map(tuple, self._look(select(runs.c.id, runs.c.fencing_token).where(runs.c.id.in_(run_ids)))))
+
     def _look(self, statement: Select[Any]) -> Sequence[Any]:
         """Read; what strikes the workers' connections strikes this one as well."""
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -287,10 +291,7 @@ class Fleet:
         """Let sound workers end what is left."""
         self.grow()
         self.wait_until_ready()
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.open_runs():
-            assert time.monotonic() < deadline, f"{self.open_runs()} runs do not end"
-            time.sleep(0.05)
+        wait_until(lambda: not self.open_runs(), "the runs do not end")
         for one in self.workers:
             _send(one, signal.SIGTERM)
         assert {one.wait() for one in self.workers} == {0}
@@ -299,6 +300,14 @@ class Fleet:
     def close(self) -> None:
         self._eye.close()
         self.dismiss()
+
+
+def wait_until(holds: Callable[[], object], otherwise: str) -> None:
+    """Return when something holds; when it does not for too long, fail with what is said ``otherwise``."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.05)
 
 
 def _send(worker: Worker, number: signal.Signals) -> None:

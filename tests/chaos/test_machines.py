@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
-import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from tests.chaos.fleet import fleet
+from tests.chaos.fleet import Fleet, Worker, fleet, wait_until
 from tests.chaos.judging import judge
 from tests.servers.postgres import Postgres
 from tests.tools import require_root, require_tool
 
 pytestmark = pytest.mark.chaos
+
+NO_ROOM: Final = re.compile(r"run (\S+): the database has no room left")
+REFUSALS: Final = 3
+"""How often a write is tried in vain before there is room again."""
+LONG_STALL: Final = 6.0
+"""Seconds; nobody is to lose a run while the disk is full."""
+CUTS: Final = 2
+"""How often the network is cut; only those count in which the far worker loses a run, as it says itself."""
+TRIES: Final = 20
+"""After that many, what is to strike does not strike at all."""
 
 
 @pytest.fixture
@@ -30,22 +42,34 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", place], check=True)
 
 
+@contextmanager
+def filled(disk: Path) -> Iterator[None]:
+    """Leave no room on a disk meanwhile."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 65536)
+    yield
+    filler.unlink()
+
+
+def refusals(made: Fleet) -> int:
+    """Count how often a write of the same run met the full disk, as its worker says."""
+    return max(Counter(NO_ROOM.findall(made.told)).values(), default=0)
+
+
 def test_a_disk_that_is_full_for_a_while(small_disk: Path, tmp_path: Path) -> None:
     """Runners wait while nothing can be written, and go on when there is room again; what was acknowledged stays."""
-    with fleet(f"sqlite:///{small_disk}/loopkit.db", tmp_path, 2) as made:
-        acknowledged = made.submit(60)
-        filler = small_disk / "filler"
-        with filler.open("wb", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(b"x" * 65536)
-        before = made.open_runs()
-        time.sleep(2)
-        stuck = made.open_runs()
-        filler.unlink()
+    acknowledged: list[str] = []
+    with fleet(f"sqlite:///{small_disk}/loopkit.db", tmp_path, 2, stalled_after=LONG_STALL) as made:
+        while refusals(made) < REFUSALS:
+            made.struck["full disk"] += 1
+            assert made.struck["full disk"] < TRIES, "nobody meets the full disk"
+            acknowledged += made.submit(60)
+            with filled(small_disk):
+                wait_until(lambda: refusals(made) >= REFUSALS or not made.open_runs(), "runs neither wait nor end")
         made.finish()
         ended = judge(made, acknowledged)
-    assert before > 0
-    assert stuck > 0, "the disk was never full while there was work"
     assert ended["passed"] > len(acknowledged) / 2
 
 
@@ -70,9 +94,37 @@ def elsewhere() -> Iterator[tuple[str, str, str]]:
     subprocess.run([ip, "netns", "delete", name], check=True)
 
 
+@contextmanager
+def cut(link: str) -> Iterator[None]:
+    """Let nothing through meanwhile."""
+    subprocess.run(["ip", "link", "set", link, "down"], check=True)
+    yield
+    subprocess.run(["ip", "link", "set", link, "up"], check=True)
+
+
+def taken_while_cut(made: Fleet, worker: Worker) -> set[str]:
+    """Give what is taken from a worker that reaches nothing: one run at least, if it holds any still."""
+    held = made.tokens(made.held_by(worker))
+
+    def taken() -> set[str]:
+        return {run_id for run_id, token in made.tokens(held).items() if token > held[run_id]}
+
+    def is_over() -> bool:
+        return bool(taken()) or made.held_by(worker).isdisjoint(held)
+
+    wait_until(is_over, "nobody takes over what the far worker holds")
+    return taken()
+
+
+def has_lost(made: Fleet, run_ids: set[str]) -> bool:
+    """True when a worker has said that it lost one of these runs: it knew that it held it."""
+    return any(f"run {run_id} was lost to another runner" in made.told for run_id in run_ids)
+
+
 def test_a_network_that_is_cut_and_healed(elsewhere: tuple[str, str, str], tmp_path: Path) -> None:
     """A host that cannot reach the database loses its runs to another and writes nothing to them after it is back."""
     namespace, address, link = elsewhere
+    cuts: list[set[str]] = []
     with Postgres(tcp=True, settings={"listen_addresses": f"127.0.0.1,{address}"}) as server:
         with (server.folder / "data" / "pg_hba.conf").open("a") as rules:
             rules.write(f"host all all {address}/24 trust\n")
@@ -80,12 +132,13 @@ def test_a_network_that_is_cut_and_healed(elsewhere: tuple[str, str, str], tmp_p
         url = server.databases.create()
         far = url.replace("127.0.0.1", address)
         with fleet(url, tmp_path, 1) as made:
-            made.hire(far, "ip", "netns", "exec", namespace)
+            worker = made.hire(far, "ip", "netns", "exec", namespace)
             acknowledged = made.submit(200)
-            for _ in range(2):
-                time.sleep(0.5)
-                subprocess.run(["ip", "link", "set", link, "down"], check=True)
-                time.sleep(3)
-                subprocess.run(["ip", "link", "set", link, "up"], check=True)
+            while sum(has_lost(made, taken) for taken in cuts) < CUTS:
+                assert len(cuts) < TRIES, "the far worker loses nothing"
+                made.keep_busy(acknowledged)
+                wait_until(lambda: made.held_by(worker), "the far worker holds nothing")
+                with cut(link):
+                    cuts.append(taken_while_cut(made, worker))
             made.finish()
             assert judge(made, acknowledged)["passed"] > len(acknowledged) / 2
