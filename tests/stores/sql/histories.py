@@ -34,6 +34,8 @@ async def _work_some(store: Any) -> dict[str, str]:
     await store.record(held.lease, machine.release(await store.get_run(held.run.id), "stopping"))
     made["running"] = (held := await start_one(store)).run.id
     await work(store, held, Produced("a"), scored(0.2))
+    made["judging"] = (held := await start_one(store)).run.id
+    await work(store, held, Produced("a"))
     made["other_running"] = (await start_one(store)).run.id
     made["queued"] = (await submit_one(store, idempotency_key="a key")).id
     made["retried"] = (await store.retry(made["failed"])).id

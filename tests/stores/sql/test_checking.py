@@ -1,13 +1,16 @@
 """Every rule finds what breaks it, and nothing else breaks a rule."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
 
 from loopkit.stores.sql import checking, copying, invariants
-from loopkit.stores.sql.dialects import Database, Kind
+from loopkit.stores.sql.dialects import Database, Kind, open_database
 from tests.stores.sql import histories
 from tests.stores.sql.conftest import Foreign
 
@@ -16,11 +19,11 @@ PLANTS: list[tuple[set[str], str]] = [
         {"status-known", "ended-stays", "completed-only-when-ended"},
         "UPDATE workflow_runs SET status = 'done' WHERE id = :passed",
     ),
-    ({"stage-known"}, "UPDATE workflow_runs SET current_stage = 'thinking' WHERE id = :running"),
+    ({"stage-known", "stage-told"}, "UPDATE workflow_runs SET current_stage = 'thinking' WHERE id = :running"),
     ({"stage-only-while-running"}, "UPDATE workflow_runs SET current_stage = 'revising' WHERE id = :passed"),
     ({"lease-only-while-running"}, "UPDATE workflow_runs SET lease_id = 'x' WHERE id = :passed"),
     ({"lease-whole"}, "UPDATE workflow_runs SET heartbeat_at = NULL WHERE id = :running"),
-    ({"attempt-in-range"}, "UPDATE workflow_runs SET current_attempt = 4 WHERE id = :running"),
+    ({"attempt-in-range", "stage-told"}, "UPDATE workflow_runs SET current_attempt = 4 WHERE id = :running"),
     (
         {"score-in-range", "best-score-kept", "best-attempt-kept"},
         "UPDATE workflow_runs SET final_score = 1.5 WHERE id = :passed",
@@ -77,9 +80,22 @@ PLANTS: list[tuple[set[str], str]] = [
             "AND event_type = 'score_update'"
         ),
     ),
+    ({"attempt-told"}, "UPDATE workflow_runs SET current_attempt = 1 WHERE id = :passed"),
+    ({"completed-told"}, "UPDATE workflow_runs SET completed_at = '2001-01-01 00:00:00+00:00' WHERE id = :failed"),
+    ({"stage-told"}, "UPDATE workflow_runs SET current_stage = 'evaluating' WHERE id = :running"),
+    ({"stage-told"}, "UPDATE workflow_runs SET current_attempt = 1 WHERE id = :running"),
+    (
+        {"stage-told"},
+        """UPDATE workflow_events SET event_type = 'log' WHERE run_id = :running
+        AND event_type = 'stage_change' AND stage = 'revising'""",
+    ),
+    ({"stage-has-its-work"}, "DELETE FROM workflow_artifacts WHERE run_id = :judging"),
     ({"artifacts-in-order"}, "DELETE FROM workflow_artifacts WHERE run_id = :running AND artifact_type = 'output'"),
     ({"artifacts-in-order"}, "DELETE FROM workflow_artifacts WHERE run_id = 'f_passed' AND attempt = 1"),
-    ({"attempts-bounded"}, "UPDATE workflow_runs SET max_attempts = 1, current_attempt = 1 WHERE id = :passed"),
+    (
+        {"attempts-bounded", "attempt-told"},
+        "UPDATE workflow_runs SET max_attempts = 1, current_attempt = 1 WHERE id = :passed",
+    ),
     ({"no-attempt-after-a-pass"}, "UPDATE workflow_runs SET pass_threshold = 0.25 WHERE id = :passed"),
     (
         {"best-score-kept", "best-attempt-kept"},
@@ -188,7 +204,24 @@ def test_a_flood_of_breaches_is_cut(filled: Database, monkeypatch: pytest.Monkey
     """Of more breaches than anybody reads the first are given, and one says that there are more."""
     monkeypatch.setattr(checking, "MOST", 2)
     with filled.writer.connect() as connection:
-        connection.execute(text("UPDATE workflow_runs SET current_attempt = 0"))
+        connection.execute(text("UPDATE workflow_runs SET lost_leases = -1"))
         found = checking.check(connection)
         connection.rollback()
-    assert [violation.rule for violation in found] == ["attempt-in-range", "attempt-in-range", "more"]
+    assert [violation.rule for violation in found] == ["lost-leases-bounded", "lost-leases-bounded", "more"]
+
+
+@pytest.mark.parametrize("damaged", ["loopkit_keys_run", "loopkit_runs_cycle"])
+def test_a_damaged_file_is_told(tmp_path: Path, damaged: str) -> None:
+    """A page that is overwritten is found though no row is read by it, and a whole file has no such breach."""
+    histories.record(tmp_path)
+    file = tmp_path / "histories.db"
+    with closing(open_database(f"sqlite:///{file}")) as whole:
+        assert rules_broken(whole, lambda connection: None) == set()
+    with closing(sqlite3.connect(file)) as connection:
+        [(root,)] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (damaged,))
+        [(size,)] = connection.execute("PRAGMA page_size")
+    with file.open("r+b") as pages:
+        pages.seek((root - 1) * size)
+        pages.write(b"\xff" * size)
+    with closing(open_database(f"sqlite:///{file}")) as spoiled:
+        assert rules_broken(spoiled, lambda connection: None) == {"file-whole"}

@@ -14,6 +14,7 @@ from typing import Any, Final
 import attrs
 from sqlalchemy import (
     ColumnElement,
+    Double,
     FromClause,
     Select,
     String,
@@ -36,6 +37,8 @@ from loopkit.core.machine import MAX_LOST_LEASES
 from loopkit.core.run import ENDED, RunStatus, Stage
 from loopkit.stores.sql.instants import Instant, SecondsBetween
 from loopkit.stores.sql.tables import artifacts, events, keys, running, runs
+
+_DAY: Final[ColumnElement[float]] = literal_column("86400.0", Double())
 
 FAILURES: Final = frozenset({"attempts_spent", "stage_error", "runner_lost"})
 """Why a run may fail."""
@@ -316,6 +319,20 @@ _OF_ITS_PARTS: Final = (
         *("it is ", runs.c.status, " and its journal does not say so"),
     ),
     _rule(
+        "attempt-told",
+        and_(_last_status.in_(_words(ENDED)), _last.c.attempt != runs.c.current_attempt),
+        *("it ended in attempt ", _last.c.attempt, " and is in attempt ", runs.c.current_attempt),
+    ),
+    # Both times are taken while the end is written. A process that is stopped just then may part them by hours.
+    _rule(
+        "completed-told",
+        and_(
+            _last_status.in_(_words(ENDED)),
+            not_(SecondsBetween(_last.c.created_at, runs.c.completed_at).between(-_DAY, _DAY)),
+        ),
+        *("its end was told at ", _last.c.created_at, ", its completed_at is ", runs.c.completed_at),
+    ),
+    _rule(
         "failed-for-a-reason",
         and_(
             _last_status == _word(RunStatus.FAILED),
@@ -371,6 +388,57 @@ _beside: Final[FromClause] = (
     .outerjoin(_works, _works.c.run_id == runs.c.id)
 )
 
+# --- A run that loopkit holds -----------------------------------------------------------------------------------------
+
+_begun: Final = events.alias("begun")
+_newest_begun: Final = (
+    select(func.max(events.c.id))
+    .where(
+        events.c.run_id == runs.c.id,
+        _own,
+        events.c.event_type == _word(EventType.STAGE_CHANGE),
+        events.c.stage.isnot(None),
+    )
+    .correlate(runs)
+    .scalar_subquery()
+)
+_held: Final = and_(running, runs.c.lease_id.isnot(None))
+
+
+def _stored(kind: ArtifactType, attempt: ColumnElement[int]) -> ColumnElement[bool]:
+    found = select(artifacts.c.id).where(
+        artifacts.c.run_id == runs.c.id, artifacts.c.attempt == attempt, artifacts.c.artifact_type == _word(kind)
+    )
+    return found.correlate(runs, _begun).exists()
+
+
+_OF_A_HOLDER: Final = (
+    _rule(
+        "stage-told",
+        and_(_held, or_(_begun.c.stage != runs.c.current_stage, _begun.c.attempt != runs.c.current_attempt)),
+        *("it is in the stage ", runs.c.current_stage, " of attempt ", runs.c.current_attempt),
+        *(", its journal in ", _begun.c.stage, " of ", _begun.c.attempt),
+    ),
+    _rule(
+        "stage-has-its-work",
+        and_(
+            _held,
+            or_(
+                and_(
+                    _begun.c.stage == _word(Stage.EVALUATING),
+                    not_(_stored(ArtifactType.OUTPUT, _begun.c.attempt)),
+                ),
+                and_(
+                    _begun.c.stage == _word(Stage.REVISING),
+                    not_(_stored(ArtifactType.EVALUATION, _begun.c.attempt - literal_column("1"))),
+                ),
+            ),
+        ),
+        *("the stage ", _begun.c.stage, " of attempt ", _begun.c.attempt, " began, and what it works on is not there"),
+    ),
+)
+_BESIDE_ITS_STAGE: Final = runs.join(_begun, _begun.c.id == _newest_begun)
+
 # --- Events beside each other ----------------------------------------------------------------------------------------
 
 _places: Final = _out_of_place()
@@ -420,6 +488,7 @@ def _shared_leases() -> Look:
 LOOKS: Final[Sequence[Look]] = (
     Look(runs, runs.c.id, _OF_A_ROW),
     Look(_beside, runs.c.id, _OF_ITS_PARTS),
+    Look(_BESIDE_ITS_STAGE, runs.c.id, _OF_A_HOLDER),
     Look(_places, _places.c.run_id, _OF_PLACES),
     Look(_AFTER_CANCEL, runs.c.id, _OF_A_CANCEL),
     _shared_leases(),
