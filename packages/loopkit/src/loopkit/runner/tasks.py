@@ -11,12 +11,12 @@ __all__ = ["open_tasks"]
 
 @asynccontextmanager
 async def open_tasks() -> AsyncIterator[TaskGroup]:
-    """Open a task group; when one error ended it, raise that error and not a group around it."""
+    """Open a task group; when one error ended it, in however many tasks, raise it and not a group around it."""
     try:
         async with anyio.create_task_group() as tasks:
             yield tasks
     except BaseExceptionGroup as group:
         error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        while isinstance(error, BaseExceptionGroup) and len(set(map(repr, error.exceptions))) == 1:
             error = error.exceptions[0]
         raise error from error.__cause__
