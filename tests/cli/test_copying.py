@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import multiprocessing
+import os
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 import loopkit
+from loopkit import InvalidDatabase
 from loopkit.core.run import NewRun
 from loopkit.stores.sql.store import SqlStore
 from loopkit_cli.copying import move
@@ -48,29 +55,97 @@ def test_a_held_run_is_not_copied(cli: Program) -> None:
     cli.good("list")
 
 
-class Late:
-    """A store into which runs are copied while somebody still works on the source."""
+class Interfered:
+    """A store into which runs are copied, and of which something else is said after each part."""
 
-    def __init__(self, store: SqlStore, source: SqlStore) -> None:
-        self._store, self._source = store, source
+    def __init__(self, store: SqlStore, afterwards: Callable[[str], Awaitable[object]]) -> None:
+        self._store, self._afterwards = store, afterwards
 
     def __getattr__(self, verb: str) -> Any:
         return getattr(self._store, verb)
 
     async def import_runs(self, runs: Sequence[Mapping[str, Any]]) -> None:
         await self._store.import_runs(runs)
-        await self._source.request_cancel(runs[0]["run"]["id"])
+        await self._afterwards(runs[0]["run"]["id"])
 
 
-async def test_what_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
-    """A run cancelled between copying and comparing leaves the source open."""
-    urls = [f"sqlite:///{tmp_path / name}.db" for name in ("old", "new")]
-    async with loopkit.open_store(urls[0]) as source, loopkit.open_store(urls[1]) as target:
-        (run,) = await source.submit([NewRun(agent_name="writer", inputs={})])
-        with pytest.raises(Refused, match=f"run {run.id} was changed"):
-            await move(source, Late(target, source), urls[1])
-    async with loopkit.open_store(urls[0]) as source:
-        assert (await source.get_run(run.id)).status == "cancelled"
+@asynccontextmanager
+async def stores(folder: Path) -> AsyncGenerator[tuple[SqlStore, SqlStore]]:
+    """An old database with one run, and a new one."""
+    async with (
+        loopkit.open_store(f"sqlite:///{folder}/loopkit.db") as source,
+        loopkit.open_store(f"sqlite:///{folder}/new.db") as target,
+    ):
+        await source.submit([NewRun(agent_name="writer", inputs={})])
+        yield source, target
+
+
+async def test_who_has_the_old_database_open_is_refused(tmp_path: Path) -> None:
+    """A write is refused from the beginning of the copy on, and says where to go; so nothing is left behind."""
+    async with stores(tmp_path) as (source, target):
+
+        async def late(run_id: str) -> None:
+            with pytest.raises(InvalidDatabase, match="moved to the new one"):
+                await source.request_cancel(run_id)
+
+        before = await source.export_runs("")
+        assert await move(source, Interfered(target, late), "the new one") == 1
+        with pytest.raises(InvalidDatabase, match="moved to the new one"):
+            await source.submit([NewRun(agent_name="writer", inputs={})])
+        assert await source.export_runs("") == await target.export_runs("") == before
+
+
+async def test_what_differs_is_noticed(tmp_path: Path) -> None:
+    """A run that somebody cancels in the new database leaves the old one in use."""
+    async with stores(tmp_path) as (source, target):
+        with pytest.raises(Refused, match="is not the same in both"):
+            await move(source, Interfered(target, target.request_cancel), "the new one")
+        await source.submit([NewRun(agent_name="writer", inputs={})])
+
+
+async def test_an_interrupted_copy_leaves_the_old_database_in_use(tmp_path: Path) -> None:
+    """The new one holds a part, so it does not open."""
+    async with stores(tmp_path) as (source, target):
+        with anyio.CancelScope() as scope:
+
+            async def interrupt(run_id: str) -> None:
+                scope.cancel()
+                await anyio.lowlevel.checkpoint()
+
+            await move(source, Interfered(target, interrupt), "the new one")
+        assert scope.cancelled_caught
+        await source.submit([NewRun(agent_name="writer", inputs={})])
+    with pytest.raises(InvalidDatabase, match="unfinished copy"):
+        await loopkit.open_store(f"sqlite:///{tmp_path}/new.db").__aenter__()
+
+
+def killed_while_copying(folder: Path) -> None:
+    """Copy until the first part is there, then be killed."""
+
+    async def kill(run_id: str) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    async def copy() -> None:
+        async with stores(folder) as (source, target):
+            await move(source, Interfered(target, kill), "sqlite:///new.db")
+
+    anyio.run(copy)
+
+
+def test_a_killed_copy_is_repeated(cli: Program) -> None:
+    """Both databases say what to do, and doing it loses nothing."""
+    copying = multiprocessing.get_context("spawn").Process(target=killed_while_copying, args=(cli.folder,))
+    copying.start()
+    copying.join()
+    assert copying.exitcode == -signal.SIGKILL
+    assert "being moved to sqlite:///new.db" in cli.refused(2, "list")
+    for command in (("list", "--database"), ("worker", "--drain", "--database"), ("copy", "--to")):
+        assert "delete it (or drop its tables) and copy again" in cli.refused(2, *command, "sqlite:///new.db")
+    for file in cli.folder.glob("new.db*"):
+        file.unlink()
+    assert cli.good("copy", "--to", "sqlite:///new.db", "--json").json == {"copied": 1}
+    assert "moved to sqlite:///new.db" in cli.refused(2, "copy", "--to", "sqlite:///other.db")
+    cli.good("list", "--database", "sqlite:///new.db")
 
 
 def test_a_password_is_not_told(cli: Program) -> None:

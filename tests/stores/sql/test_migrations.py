@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, inspect, text
 
 from loopkit.errors import InvalidDatabase, SchemaTooNew
-from loopkit.stores.sql import checking, copying, migrations, reading, tables
+from loopkit.stores.sql import checking, migrations, reading, tables
 from loopkit.stores.sql.dialects import Database, Kind, open_database
 from loopkit.stores.sql.migrations import Migration
 from tests.stores.sql.conftest import CLOCK, Foreign
@@ -218,14 +218,6 @@ def test_a_newer_schema_is_refused_before_any_write(database: Database) -> None:
     with database.writing() as connection:
         connection.execute(text("UPDATE loopkit_schema SET writer_version = 2"))
     with pytest.raises(SchemaTooNew, match="upgrade"):
-        migrations.migrate(database)
-
-
-def test_a_moved_database_names_the_new_one(database: Database) -> None:
-    """A database whose content was copied is opened no more, and the error says where to go."""
-    with database.writing() as connection:
-        copying.mark_moved(connection, "postgresql://h/d")
-    with pytest.raises(InvalidDatabase, match="moved to postgresql://h/d"):
         migrations.migrate(database)
 
 

@@ -4,9 +4,9 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 import click
 
-from loopkit.core.run import RunStatus
 from loopkit_cli import exits, output
 from loopkit_cli.options import Settings, command, pass_settings, without_password
 
@@ -27,13 +27,17 @@ if TYPE_CHECKING:
 def copy(settings: Settings, target: str) -> None:
     """Move every run to another database.
 
-    Ids, journals and artifacts stay as they are; both databases are compared run by run. Then the old one is marked
-    as moved: no loopkit opens it any more. Stop workers, servers and submitters first; no run may be running.
+    Ids, journals and artifacts stay as they are; both databases are compared run by run. Stop workers, servers and
+    submitters first; no run may be running. From the beginning the old one takes no writes any more, not even of
+    programs that have it open, and afterwards no loopkit opens it; the new one opens when it is whole. If the copy
+    fails or is interrupted, the old one is open again; if it was killed, delete the new one and copy again.
     """
     from loopkit.stores import open_store
+    from loopkit.stores.sql.opening import opened_to_copy
 
     async def opened() -> int:
-        async with open_store(settings.database) as source, open_store(target) as copied_to:
+        source_store = await anyio.to_thread.run_sync(opened_to_copy, settings.database, settings.stalled_after)
+        async with source_store as source, open_store(target) as copied_to:
             return await move(source, copied_to, without_password(target))
 
     count = anyio.run(opened)
@@ -45,29 +49,43 @@ def copy(settings: Settings, target: str) -> None:
 
 
 async def move(source: "SqlStore", target: "SqlStore", name: str) -> int:
-    """Copy, compare and close the source; give how many runs there were.
+    """Close the source, copy and compare, and open the target; give how many runs there were.
 
     Raises:
-        Refused: the source has running runs or none, the target is not empty, or they differ; the source stays open.
+        Refused: the source has no runs, the target has some, or they differ; the source is open as before.
+        ConflictError: a run is running, or another copy is under way; the source is open as before.
     """
     await _check(source, target)
+    with anyio.CancelScope(shield=True):
+        await target.begin_import()
+    try:
+        with anyio.CancelScope(shield=True):
+            await source.begin_move(name)
+        count = await _copy(source, target)
+        await _compare(source, target)
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await source.undo_move(name)
+            await target.undo_import()
+        raise
+    with anyio.CancelScope(shield=True):
+        await target.end_import()
+        await source.end_move(name)
+    return count
+
+
+async def _copy(source: "Copying", target: "Copying") -> int:
     count, after = 0, ""
     while page := await source.export_runs(after):
         await target.import_runs(page)
         count += len(page)
         after = page[-1]["run"]["id"]
-    await _compare(source, target)
-    await source.mark_moved(name)
     return count
 
 
 async def _check(source: "Storage", target: "Storage") -> None:
     from loopkit.storage import RunQuery
 
-    running = await source.list_runs(RunQuery(statuses=frozenset({RunStatus.RUNNING}), limit=1))
-    if running.runs:
-        run = running.runs[0]
-        raise exits.Refused(f"run {run.id} is running; stop its runner first (SIGTERM gives it back to the queue)")
     if not (await source.list_runs(RunQuery(limit=1))).runs:
         raise exits.Refused("there are no runs to copy")
     if (await target.list_runs(RunQuery(limit=1))).runs:
@@ -81,8 +99,8 @@ async def _compare(source: "Copying", target: "Copying") -> None:
         for original, one in zip_longest(originals, copies):
             if original != one:
                 raise exits.Refused(
-                    f"run {(original or one)['run']['id']} was changed while it was copied; the old database stays "
-                    "in use. Stop what works on it, empty the other database and copy again"
+                    f"run {(original or one)['run']['id']} is not the same in both databases; the old one stays in "
+                    "use. Stop what works on the new one, delete it (or drop its tables) and copy again"
                 )
         if not originals:
             return

@@ -20,13 +20,12 @@ from sqlalchemy import (
     insert,
     select,
     text,
-    update,
 )
 
 from loopkit import wire
-from loopkit.stores.sql import migrations, rows
+from loopkit.stores.sql import rows
 from loopkit.stores.sql.instants import Time
-from loopkit.stores.sql.tables import Json, artifacts, events, keys, runs, schema
+from loopkit.stores.sql.tables import Json, artifacts, events, keys, runs
 
 MOST_BYTES: Final = 32 << 20
 """An export stops before the run whose artifacts bring it above this, unless it is the first."""
@@ -91,11 +90,6 @@ def is_empty(connection: Connection) -> bool:
     return all(
         connection.execute(select(table.c.run_id).limit(1)).first() is None for table in (events, artifacts)
     ) and (connection.execute(select(runs.c.id).limit(1)).first() is None)
-
-
-def mark_moved(connection: Connection, to: str) -> None:
-    """Mark this database as moved: no loopkit opens it any more, and the error names where to go."""
-    connection.execute(update(schema).values(writer_version=migrations.MOVED, moved_to=to))
 
 
 def _small_enough(connection: Connection, ids: list[str]) -> list[str]:

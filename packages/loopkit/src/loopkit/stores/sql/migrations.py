@@ -18,12 +18,18 @@ from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 from loopkit.errors import InvalidDatabase, SchemaTooNew
 from loopkit.stores.sql import tables
 from loopkit.stores.sql.dialects import Database
+from loopkit.stores.sql.troubles import MOVED_TO
 
 WRITER_VERSION: Final = 1
 """What this program can write: raised when a schema needs more of its writers than older programs do."""
 
+IN_USE: Final = 0
 MOVED: Final = 1_000_000
-"""The writer version of a database whose content was copied to another one."""
+"""Added to the writer version of a database whose content was copied to another one."""
+MOVING: Final = 2_000_000
+"""Added while its content is being copied, and where that was broken off."""
+FILLING: Final = 3_000_000
+"""Added to that of the other database until the copy is whole."""
 
 PATIENCE_SECONDS: Final = 60.0
 """How long to wait for another program's migration."""
@@ -69,7 +75,7 @@ def is_current(database: Database) -> bool:
 
     Raises:
         SchemaTooNew: a newer loopkit has changed the schema so that this one must not write to it.
-        InvalidDatabase: its content was moved to another database.
+        InvalidDatabase: its content was moved to another database, or it holds an unfinished copy.
     """
     with database.reading() as connection:
         if not inspect(connection).has_table(tables.schema.name):
@@ -77,12 +83,42 @@ def is_current(database: Database) -> bool:
         return _version(connection) >= MIGRATIONS[-1].number
 
 
+def is_moving(database: Database) -> bool:
+    """Tell whether a copy of the content was begun, and not ended."""
+    with database.reading() as connection:
+        if not inspect(connection).has_table(tables.schema.name):
+            return False
+        return mark_of(connection.execute(select(tables.schema.c.writer_version)).scalar() or 0) == MOVING
+
+
+def mark_of(writer_version: int) -> int:
+    """Give the mark in a writer version: one of ``IN_USE``, ``MOVED``, ``MOVING`` and ``FILLING``."""
+    return writer_version - writer_version % MOVED
+
+
+def refusal(writer_version: int, moved_to: str | None) -> str:
+    """Say why a database with a mark is not opened, and what to do."""
+    match mark_of(writer_version):
+        case mark if mark == MOVING:
+            return (
+                f"this database is being moved to {moved_to}. If that copy was broken off: use the new database if it "
+                "opens; if not, delete that one and copy again"
+            )
+        case mark if mark == FILLING:
+            return (
+                "this database holds an unfinished copy of another one. If nobody is copying now, delete it "
+                "(or drop its tables) and copy again"
+            )
+        case _:
+            return f"{MOVED_TO} {moved_to}; use that one"
+
+
 def _version(connection: Connection) -> int:
     row = connection.execute(select(tables.schema)).first()
     if row is None:
         return 0
-    if row.writer_version >= MOVED:
-        raise InvalidDatabase(f"this database was moved to {row.moved_to}; use that one")
+    if mark_of(row.writer_version) != IN_USE:
+        raise InvalidDatabase(refusal(row.writer_version, row.moved_to))
     if row.writer_version > WRITER_VERSION:
         raise SchemaTooNew(
             f"this database was changed by a newer loopkit (schema {row.version}, writers from "

@@ -30,6 +30,20 @@ def opened(url: str, stalled_after: timedelta) -> SqlStore:
     return SqlStore(database, stalled_after=stalled_after, waking=waking(database))
 
 
+def opened_to_copy(url: str, stalled_after: timedelta) -> SqlStore:
+    """Open a store to copy it, also one that a copy which was broken off has closed; errors as in :func:`opened`."""
+    database = open_database(url)
+    try:
+        moving = migrations.is_moving(database)
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise _said(database, error) from error
+    finally:
+        database.close()
+    if not moving:
+        return opened(url, stalled_after)
+    return SqlStore(open_database(url), stalled_after=stalled_after)
+
+
 def current(url: str) -> Database:
     """Open a database with its schema up to date; errors as in :func:`opened`."""
     database = open_database(url)

@@ -22,7 +22,18 @@ from loopkit.core.lease import Beat, Claimant, Lease
 from loopkit.core.run import NewRun, Run, RunStatus
 from loopkit.errors import KeyReused, LeaseLost, LoopkitError, RunNotClaimable, StorageError
 from loopkit.storage import AgentStats, Held, Overview, RunnerInfo, RunPage, RunQuery, Trajectory, Violation
-from loopkit.stores.sql import checking, copying, fleet, items, maintenance, reading, requesting, rows, statements
+from loopkit.stores.sql import (
+    checking,
+    copying,
+    fleet,
+    items,
+    maintenance,
+    moving,
+    reading,
+    requesting,
+    rows,
+    statements,
+)
 from loopkit.stores.sql.dialects import Database, Kind
 from loopkit.stores.sql.driving import Driver, Lane, Threads
 from loopkit.stores.sql.executing import LAST_WRITE, Claimed, Executor
@@ -170,9 +181,29 @@ class SqlStore:
     async def import_runs(self, runs: Sequence[Mapping[str, Any]]) -> None:
         await self._change(copying.import_runs, runs)
 
-    async def mark_moved(self, to: str) -> None:
+    async def begin_move(self, to: str) -> None:
+        """Take no writes any more, from whatever program; the error names ``to``."""
+        await self._change(moving.begin_move, to)
+
+    async def undo_move(self, to: str) -> None:
+        """Take writes again, if ``begin_move(to)`` was the last word."""
+        await self._change(moving.undo_move, to)
+
+    async def end_move(self, to: str) -> None:
         """Let no loopkit open this database any more; the error names ``to``."""
-        await self._change(copying.mark_moved, to)
+        await self._change(moving.end_move, to)
+
+    async def begin_import(self) -> None:
+        """Let nobody else open this empty database until the copy in it is whole."""
+        await self._change(moving.begin_import)
+
+    async def undo_import(self) -> None:
+        """Let others open it again, if it is still empty."""
+        await self._change(moving.undo_import)
+
+    async def end_import(self) -> None:
+        """Let others open it: the copy is whole."""
+        await self._change(moving.end_import)
 
     async def announce(self, runner: RunnerInfo) -> None:
         await self._change(fleet.announce, runner, self._clock())

@@ -1,15 +1,23 @@
 """What a database's error means for the call that met it: the one place that reads drivers' error codes."""
 
+import re
+import sqlite3
 from enum import Enum
 from typing import Final
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from loopkit.errors import DatabaseDamaged, StorageError, StorageUnavailable
+from loopkit.errors import DatabaseDamaged, InvalidDatabase, LoopkitError, StorageUnavailable
 from loopkit.stores.sql import libsql
 
 _SQLITE_BUSY, _SQLITE_LOCKED, _SQLITE_IOERR, _SQLITE_CORRUPT, _SQLITE_FULL, _SQLITE_NOTADB = 5, 6, 10, 11, 13, 26
+
+MOVED_TO: Final = "this database was moved to"
+MOVED_STATE: Final = "LKMOV"
+"""What PostgreSQL calls the error of a write to a database that was moved."""
+
+_REFUSED: Final = re.compile(rf"{MOVED_TO} .*")
 
 
 class Trouble(Enum):
@@ -23,6 +31,8 @@ class Trouble(Enum):
     """Nothing was written, and nothing can be until somebody makes room."""
     DAMAGED = "damaged"
     """The database says that its own content is not usable."""
+    MOVED = "moved"
+    """Nothing was written and nothing will be: the content is in another database now."""
     OTHER = "other"
     """A refused item, or a fault of loopkit's: trying again changes nothing."""
 
@@ -44,6 +54,8 @@ def trouble(error: BaseException) -> Trouble:
     if isinstance(error, PoolTimeout):
         return Trouble.PASSING
     original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    if _refusal(original) is not None:
+        return Trouble.MOVED
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     if isinstance(original, libsql.ConnectionLost) or isinstance(original.__context__, libsql.ConnectionLost):
         return Trouble.UNKNOWN
@@ -54,17 +66,30 @@ def trouble(error: BaseException) -> Trouble:
     return _libsql(getattr(original, "code", None), str(original)) if _is_libsql(original) else Trouble.OTHER
 
 
-def explained(error: BaseException) -> StorageError:
+def explained(error: BaseException) -> LoopkitError:
     """Give the error of loopkit's that a caller gets when trying again has not helped."""
     original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     said = str(original).strip() or type(original).__name__
     match trouble(error):
+        case Trouble.MOVED:
+            return InvalidDatabase(_refusal(original))
         case Trouble.DAMAGED:
             return DatabaseDamaged(f"the database says that it is damaged: {said}")
         case Trouble.FULL:
             return StorageUnavailable(f"the database has no room left: {said}")
         case _:
             return StorageUnavailable(f"the database gives no answer: {said}")
+
+
+def _refusal(error: BaseException) -> str | None:
+    """Give what the triggers of a moved database say, where the error is theirs."""
+    theirs = (
+        getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_TRIGGER
+        or getattr(error, "sqlstate", None) == MOVED_STATE
+        or _is_libsql(error)
+    )
+    found = _REFUSED.search(str(error)) if theirs else None
+    return found and found.group()
 
 
 def _sqlite(code: int) -> Trouble:
