@@ -6,17 +6,22 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopkit.stores.sql.combining import MOST, Combiner
+from loopkit.stores.sql.combining import FULL, MOST, Combiner
 from loopkit.stores.sql.items import Item
 
 
 @attrs.define(eq=False)
 class Touching(Item):
     touched: tuple[str, ...] = ()
+    brought: int = 0
 
     @property
     def alone(self) -> Iterable[str]:
         return self.touched
+
+    @property
+    def weight(self) -> int:
+        return self.brought
 
 
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=2, unique=True), max_size=30))
@@ -44,6 +49,15 @@ def test_a_batch_has_a_limit() -> None:
         combiner.add(item)
     assert combiner.take() == asked[:MOST]
     assert combiner.take() == asked[MOST:]
+
+
+def test_a_batch_that_is_heavy_takes_no_more() -> None:
+    """What waits is written within the database's time limits, however large; the rest follows in order."""
+    combiner = Combiner()
+    asked = [Touching(str(n), brought=brought) for n, brought in enumerate([FULL - 1, FULL, 2 * FULL, 0])]
+    for item in asked:
+        combiner.add(item)
+    assert [combiner.take() for _ in range(3)] == [asked[:2], asked[2:3], asked[3:]]
 
 
 def test_an_item_is_withdrawn_only_while_it_waits() -> None:

@@ -13,6 +13,9 @@ from loopkit.stores.sql.items import Item
 MOST: Final = 512
 """How many items a batch holds at most, so that the write lock is not held for long."""
 
+FULL: Final = 16 << 20
+"""From how many characters on a batch takes no further item, so that it is sent and written within the time limits."""
+
 
 class Combiner:
     """Items that wait, in the order in which they came."""
@@ -43,10 +46,15 @@ class Combiner:
         batch: list[Item] = []
         held_back: list[Item] = []
         touched: set[str] = set()
-        while self._waiting and len(batch) < MOST:
+        weight = 0
+        while self._waiting and len(batch) < MOST and weight < FULL:
             item = self._waiting.popleft()
             alone = item.alone
-            (batch if touched.isdisjoint(alone) else held_back).append(item)
+            if touched.isdisjoint(alone):
+                batch.append(item)
+                weight += item.weight
+            else:
+                held_back.append(item)
             touched.update(alone)
         self._put_back(held_back)
         return batch

@@ -38,6 +38,11 @@ class Item:
         """What at most one item of a batch may touch."""
         return ()
 
+    @property
+    def weight(self) -> int:
+        """How many characters it brings, where they may be many."""
+        return 0
+
     def undo(self) -> Iterable["Item"]:
         """Give what is to be written after this item was and its caller has left."""
         return ()
@@ -59,6 +64,10 @@ class Recording(Item):
     @property
     def alone(self) -> Sequence[str]:
         return (self.lease.run_id,)
+
+    @property
+    def weight(self) -> int:
+        return 0 if self.change.artifact is None else len(self.change.artifact.content)
 
 
 @attrs.define(eq=False)
