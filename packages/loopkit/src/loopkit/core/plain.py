@@ -46,8 +46,8 @@ def dumps(value: Any) -> str:
 def loads(text: str) -> Any:
     """Read JSON text, whoever wrote it.
 
-    What is not JSON is given back as the text itself: NaN, infinities and what is nested too deep are not JSON here.
-    Half a surrogate pair becomes U+FFFD.
+    What is not JSON, or is nested too deep, is given back as the text itself. What some programs write although JSON
+    cannot say it is read as what it can: NaN and infinities as null, half a surrogate pair as U+FFFD.
     """
     try:
         value = _DECODER.decode(text)
@@ -74,18 +74,12 @@ def copy(value: Any) -> Any:
     return value
 
 
-def _finite(digits: str) -> float:
+def _finite(digits: str) -> float | None:
     number = float(digits)
-    if math.isinf(number):
-        raise ValueError(digits)
-    return number
+    return number if math.isfinite(number) else None
 
 
-def _no_json(name: str) -> Any:
-    raise ValueError(name)
-
-
-_DECODER: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_no_json)
+_DECODER: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
 
 
 def _is_deeper(value: Any, depth: int) -> bool:
