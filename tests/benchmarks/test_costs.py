@@ -10,7 +10,7 @@ MOST_COMMITS = 6
 MOST_STATEMENTS = {"sqlite": 50, "postgresql": 33}
 """BEGIN, COMMIT and time limits included."""
 LAST_CLAIM = 0.5
-"""What the figure of one loop of two may hold of the last claim, which finds nothing: it rides with a boundary or not."""
+"""Of two loops, what the last claim may add to the figure of one: it finds nothing, and rides with a boundary or not."""
 
 
 async def test_a_loop_on_sqlite_costs_six_commits_at_most(sqlite_url: str) -> None:
