@@ -10,7 +10,7 @@ MOST_COMMITS = 6
 MOST_STATEMENTS = {"sqlite": 50, "postgresql": 33}
 """BEGIN, COMMIT and time limits included."""
 LAST_CLAIM = 0.5
-"""Of two loops, what the last claim may add to the figure of one: it finds nothing, and rides with a boundary or not."""
+"""What the last claim may add to each loop of two: it finds nothing, and rides with a boundary or does not."""
 
 
 async def test_a_loop_on_sqlite_costs_six_commits_at_most(sqlite_url: str) -> None:
