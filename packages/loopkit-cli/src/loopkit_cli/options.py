@@ -15,6 +15,7 @@ import attrs
 import click
 from click.core import ParameterSource
 
+from loopkit.core.run import MAX_ATTEMPTS
 from loopkit.errors import UnknownAgent
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Number(click.ParamType[float]):
 
 SCORE: Final = Number("score", 0.0, 1.0)
 SECONDS: Final = Number("seconds", 0.001, 1e8)
-ATTEMPTS: Final = click.IntRange(1, 2**31 - 1)
+ATTEMPTS: Final = click.IntRange(1, MAX_ATTEMPTS)
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONGEST: Final = timedelta(days=36500)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from loopkit.agents.agent import Agent
 from loopkit.calls import new_run
 from loopkit.core import plain
-from loopkit.core.run import Run, RunStatus
+from loopkit.core.run import MAX_ATTEMPTS, Run, RunStatus
 from loopkit.errors import Fault, InvalidInputs, UnknownAgent
 from loopkit.storage import Order, RunQuery
 from loopkit_web.context import Call
@@ -33,9 +33,6 @@ __all__ = [
     "start",
     "start_workflow",
 ]
-
-MAX_ATTEMPTS = 2**31 - 1
-"""What fits an integer of every database."""
 
 
 @attrs.frozen(kw_only=True)

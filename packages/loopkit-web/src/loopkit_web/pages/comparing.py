@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from loopkit.core import plain
 from loopkit.core.journal import Artifact, ArtifactType
-from loopkit.core.run import Run
+from loopkit.core.run import MAX_ATTEMPTS, Run
 from loopkit_web import compare
 from loopkit_web.compare import Answer
 from loopkit_web.context import Call
@@ -26,15 +26,14 @@ from loopkit_web.views.judging import Judgement, judgements
 __all__ = ["Attempts", "RunsToCompare", "compare_attempts", "compare_runs", "take_choice"]
 
 _MODES = ("split", "inline", "rendered")
-_LAST = 2**31 - 1
 
 
 @attrs.frozen(kw_only=True)
 class Attempts:
     """Which attempts, and how."""
 
-    a: int | None = documented(None, minimum=1, maximum=_LAST)
-    b: int | None = documented(None, minimum=1, maximum=_LAST)
+    a: int | None = documented(None, minimum=1, maximum=MAX_ATTEMPTS)
+    b: int | None = documented(None, minimum=1, maximum=MAX_ATTEMPTS)
     view: str = "split"
 
 
