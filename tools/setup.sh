@@ -55,9 +55,9 @@ if [ -z "${UV_DEFAULT_INDEX:-}" ]; then
 fi
 
 say "Installing the pinned dependencies (requirements-dev.txt)"
-.venv/bin/uv pip install --python .venv/bin/python --require-hashes -r requirements-dev.txt
+.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements-dev.txt
 say "Installing loopkit, loopkit-web and loopkit-cli from this tree"
-.venv/bin/uv pip install --python .venv/bin/python --no-deps --no-build-isolation \
+.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation \
     -e packages/loopkit -e packages/loopkit-web -e packages/loopkit-cli
 # a dependency that is in a pyproject.toml but not in requirements-dev.txt shows here: `make lock`
 .venv/bin/uv pip check --python .venv/bin/python
