@@ -1,7 +1,5 @@
 """``python -m benchmarks``: measure loopkit beside the limit and beside its peers, and print one table of ratios."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -16,8 +14,8 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import durable, lone, pages, queueing, sizes, throughput
-from benchmarks.calling import Failed
+from benchmarks import durable_commits, loops_quality, operation, pages, run_queue, single_run, sizes, throughput
+from benchmarks.child_process import Failed
 from benchmarks.figures import Row, Spread
 from benchmarks.peers import environment
 from benchmarks.places import Place, Postgresql, Sqlite
@@ -25,22 +23,32 @@ from benchmarks.settings import Settings, say
 
 SECTIONS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "throughput": throughput.measure,
-    "latency": lone.latency,
-    "counts": lone.counts,
-    "enqueue": queueing.enqueue,
-    "pickup": queueing.pickup,
-    "claim": queueing.claim,
+    "latency": single_run.latency,
+    "counts": single_run.counts,
+    "enqueue": run_queue.enqueue,
+    "pickup": run_queue.pickup,
+    "claim": run_queue.claim,
     "lists": sizes.lists,
-    "memory": lone.memory,
+    "memory": single_run.memory,
     "ended": sizes.ended,
     "pages": pages.pages,
+    "held": operation.held,
+    "streams": operation.streams,
+    "commands": operation.commands,
 }
+LOOPS_QUALITY = "loops-quality"
+QUICK_LOOPS = 50
 PLACES: dict[str, type[Place]] = {"sqlite": Sqlite, "postgresql": Postgresql}
 
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; without any, all")
+    parser.add_argument(
+        "sections",
+        nargs="*",
+        metavar="SECTION",
+        help=f"of {', '.join(SECTIONS)}; without any, all; or {LOOPS_QUALITY}, which measures no time, alone",
+    )
     parser.add_argument("--quick", action="store_true", help="tiny sizes, once: to see that everything works")
     parser.add_argument("--database", choices=PLACES, help="measure on this one alone")
     parser.add_argument("--repetitions", type=int, help="how often, in turns (3)")
@@ -53,24 +61,27 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> int:
     parser = arguments()
     given = parser.parse_args()
+    if given.sections == [LOOPS_QUALITY]:
+        loops_quality.print_table(QUICK_LOOPS if given.quick else loops_quality.RUNS)
+        return 0
     if unknown := [name for name in given.sections if name not in SECTIONS]:
         parser.error(f"no such section: {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     with ExitStack() as stack:
         settings = _settings(given, stack)
-        before = durable.syncs()
+        before = durable_commits.syncs()
         rows: list[Row] = []
         for name in given.sections or SECTIONS:
             try:
                 for row in SECTIONS[name](settings):
-                    rows.append(row)  # noqa: PERF402 - what is there stays when a later one fails
+                    rows.append(row)  # noqa: PERF402 - earlier rows stay when a later one fails
             except Failed as error:
                 settings.skipped.append(f"{name} broke off: {error}")
             except KeyboardInterrupt:
                 settings.skipped.append(f"{name} was broken off, and what comes after it")
                 break
-        machine = _machine(settings, [before, durable.syncs()], time.monotonic() - began)
+        machine = _machine(settings, [before, durable_commits.syncs()], time.monotonic() - began)
     if given.json:
         print(json.dumps({"machine": machine, "rows": [row.plain() for row in rows], "remarks": settings.skipped}))
     else:
@@ -132,7 +143,7 @@ def _show(machine: str, rows: list[Row], remarks: list[str]) -> None:
 
 
 def escape(text: str) -> str:
-    """Let brackets stand for themselves."""
+    """Return text in which brackets are not markup."""
     return text.replace("[", r"\[")
 
 

@@ -1,11 +1,9 @@
-"""Figures as they are compared: several values of one thing, taken in turns with what it is compared with."""
-
-from __future__ import annotations
+"""Figures: several values of one measurement, taken in turns with its reference."""
 
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -17,7 +15,7 @@ class Spread:
     highest: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
+    def of(cls, values: Sequence[float]) -> Self:
         return cls(statistics.median(values), min(values), max(values))
 
     def __str__(self) -> str:
@@ -36,7 +34,7 @@ class Row:
     figure: Spread
     unit: str
     against: str = ""
-    """What the ratio is to."""
+    """Reference of the ratio."""
     ratio: Spread | None = None
     at_least: float | None = None
     at_most: float | None = None
@@ -50,7 +48,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Whether the budget is met: by the median, of the ratio where there is one."""
+        """Verdict on the budget, by the median: of the ratio if there is one."""
         judged = (self.ratio or self.figure).median
         if not self.budget:
             return ""
@@ -62,7 +60,7 @@ class Row:
 
 
 def ratios(values: Sequence[float], references: Sequence[float]) -> Spread:
-    """Give the ratios of what was measured in the same repetitions."""
+    """Return the ratios of what was measured in the same repetitions."""
     return Spread.of([value / reference for value, reference in zip(values, references, strict=True)])
 
 

@@ -1,11 +1,9 @@
-"""The hand-written drivers: :mod:`benchmarks.grouping` on SQLite and on PostgreSQL."""
-
-from __future__ import annotations
+"""The hand-written drivers: :mod:`benchmarks.group_commit` on SQLite and on PostgreSQL."""
 
 import asyncio
 import sqlite3
 
-from benchmarks.grouping import WriteSet, drain
+from benchmarks.group_commit import WriteSet, drain
 from benchmarks.loops import queue, spending
 
 UPDATE = (
@@ -97,7 +95,7 @@ def on_postgresql(dsn: str, concurrency: int) -> tuple[int, float]:
 
 
 def drain_by_hand(url: str, loops: int, concurrency: int) -> dict[str, float]:
-    """Queue loops as loopkit does and work them; give the loops and the seconds the work took."""
+    """Queue loops as loopkit does and work them; return the loops and the seconds the work took."""
     asyncio.run(queue(url, loops))
     with spending() as spent:
         if url.startswith("sqlite:///"):

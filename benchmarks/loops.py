@@ -1,6 +1,7 @@
-"""loopkit as its users have it: the public Runner with heartbeats, the watch for cancel requests and validation on."""
+"""loopkit as users run it: the public Runner with heartbeats, watch for cancel requests and validation.
 
-from __future__ import annotations
+As the command ``worker`` does, a measured process keeps the garbage collector from what is loaded before the work.
+"""
 
 import resource
 import time
@@ -13,6 +14,7 @@ import anyio
 
 import loopkit
 from benchmarks import standard
+from loopkit.runner import spare_collector
 from loopkit.stores import open_store
 
 BATCH = 500
@@ -60,7 +62,7 @@ SYNC_AGENT = loopkit.Agent(
 
 @contextmanager
 def spending() -> Iterator[dict[str, float]]:
-    """Give what a block took: its seconds, the CPU seconds of all threads, and those of this one."""
+    """Yield the cost of a block: its seconds, the CPU seconds of all threads, and those of this one."""
     spent: dict[str, float] = {}
     clocks = {"seconds": time.perf_counter, "cpu": time.process_time, "own": time.thread_time}
     before = {name: clock() for name, clock in clocks.items()}
@@ -76,10 +78,11 @@ async def queue(url: str, loops: int) -> None:
 
 
 async def drain(url: str, loops: int, concurrency: int, *, sync: bool = False) -> dict[str, float]:
-    """Queue loops and work them with one runner; give the loops, the seconds and the seconds of CPU the work took."""
+    """Queue loops and work them with one runner; return the loops, the seconds and the seconds of CPU the work took."""
     await queue(url, loops)
     async with open_store(url) as store:
         runner = loopkit.Runner(store, [SYNC_AGENT if sync else AGENT], concurrency=concurrency)
+        spare_collector()
         with spending() as spent:
             await runner.drain()
     assert runner.status.passed == runner.status.claimed
@@ -87,17 +90,18 @@ async def drain(url: str, loops: int, concurrency: int, *, sync: bool = False) -
 
 
 async def drain_at(url: str, concurrency: int, start: float) -> dict[str, float]:
-    """Work what is queued, from a moment of the machine's clock on; give when that was over."""
+    """Work the queued loops from a given time of the machine's clock; return the time of the end."""
     async with open_store(url) as store:
         runner = loopkit.Runner(store, [AGENT], concurrency=concurrency)
+        spare_collector()
         await anyio.sleep(max(0.0, start - time.monotonic()))
         await runner.drain()
         return {"loops": runner.status.passed, "ended": time.monotonic()}
 
 
 async def latency(url: str, loops: int) -> dict[str, list[float]]:
-    """Work loops one at a time; give the seconds from a stage's end to the next one's start, and of bare commits."""
-    from benchmarks import durable
+    """Work loops one at a time; return the seconds from a stage's end to the next one's start, and of bare commits."""
+    from benchmarks import durable_commits
 
     gaps: list[float] = []
     bare: list[float] = []
@@ -121,7 +125,7 @@ async def latency(url: str, loops: int) -> dict[str, list[float]]:
     )
     stopping = loopkit.Stopping()
     async with open_store(url) as store, anyio.create_task_group() as tasks:
-        with durable.commits(url) as commit:
+        with durable_commits.commits(url) as commit:
             tasks.start_soon(loopkit.Runner(store, [agent], concurrency=1, stopping=stopping).serve)
             for _ in range(loops):
                 (run,) = await loopkit.submit(store, agent, [standard.INPUTS])
@@ -138,26 +142,27 @@ def _timed(function: Any) -> float:
 
 
 async def enqueue(url: str, singles: int, batches: int, size: int) -> dict[str, float]:
-    """Queue runs one by one and in batches; give the runs per second of both, and bare commits per second."""
-    from benchmarks import durable
+    """Queue runs one by one and in batches; return the runs per second of both, and bare commits per second."""
+    from benchmarks import durable_commits
 
     async with open_store(url) as store:
-        with durable.commits(url) as commit:
+        with durable_commits.commits(url) as commit:
             one = bare = 0.0
             for _ in range(singles):
                 began = time.perf_counter()
                 await loopkit.submit(store, AGENT, [standard.INPUTS])
                 one += time.perf_counter() - began
                 bare += _timed(commit)
-        began = time.perf_counter()
-        for _ in range(batches):
-            await loopkit.submit(store, AGENT, [standard.INPUTS] * size)
-        many = time.perf_counter() - began
-    return {"single": singles / one, "bare": singles / bare, "batch": batches * size / many}
+        with spending() as spent:
+            for _ in range(batches):
+                await loopkit.submit(store, AGENT, [standard.INPUTS] * size)
+    runs = batches * size
+    rates = {"single": singles / one, "bare": singles / bare, "batch": runs / spent["seconds"]}
+    return {**rates, "cpu": spent["cpu"] / runs}
 
 
 async def claim(url: str, start: float) -> dict[str, float]:
-    """Claim one run at a time until none is left; give how many and when."""
+    """Claim one run at a time until none is left; return their number and the times."""
     from loopkit.runner import claimant
 
     claimed = 0
@@ -169,7 +174,7 @@ async def claim(url: str, start: float) -> dict[str, float]:
 
 
 async def memory(url: str, held: int) -> dict[str, float]:
-    """Hold that many runs in their first stage; give the megabytes of the process before and with them."""
+    """Hold that many runs in their first stage; return the memory of the process before and with them, in MB."""
     await queue(url, held)
     begun = 0
     stopping = loopkit.Stopping()
@@ -185,16 +190,16 @@ async def memory(url: str, held: int) -> dict[str, float]:
     agent = loopkit.Agent(name=standard.NAME, produce=produce, evaluate=_judge)
     async with open_store(url) as store:
         everyone = anyio.Event()
-        before = _resident()
+        before = resident()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(loopkit.Runner(store, [agent], concurrency=held, stopping=stopping).serve)
             await everyone.wait()
-            with_them = _resident()
+            with_them = resident()
             stopping.end()
     return {"before": before, "held": with_them, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def _resident() -> float:
+def resident() -> float:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024

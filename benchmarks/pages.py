@@ -1,10 +1,9 @@
-"""What a request to the pages and the API takes in the server, with few runs in the database and with many."""
-
-from __future__ import annotations
+"""Server time of a request to pages and API, with few and with many runs in the database."""
 
 from collections.abc import Iterator
+from typing import Any
 
-from benchmarks import calling
+from benchmarks import child_process
 from benchmarks.figures import Row, Spread, ratios, short
 from benchmarks.places import Place
 from benchmarks.settings import Settings, say
@@ -13,7 +12,7 @@ from benchmarks.sizes import filled
 FEW = 1_000
 EVENTS = 10_000
 BOUNDED = ("API: stats", "API: metrics")
-"""They read up to 1,000 runs of each agent, so that they take longer until each has as many, and no longer then."""
+"""Requests that read up to 1,000 runs of each agent: their time grows until each agent has that many."""
 AGAIN = "(304)"
 
 
@@ -25,12 +24,12 @@ def pages(settings: Settings) -> Iterator[Row]:
         found: dict[str, list[dict[str, dict[str, float]]]] = {name: [] for name in databases}
         for repetition in range(settings.repetitions):
             say(f"pages on {place.name}, {repetition + 1} of {settings.repetitions}")
-            took = calling.call("browsing.browse", databases=databases, times=settings.sized(20, 1))
+            took = child_process.call("web_requests.browse", databases=databases, times=settings.sized(20, 1))
             for name in databases:
                 found[name].append(took[name])
         yield from _rows(place, settings, found)
         say(f"pages on {place.name}: plans")
-        plans = calling.call("browsing.plans", **databases[str(settings.ended_runs)])
+        plans = child_process.call("web_requests.plans", **databases[str(settings.ended_runs)])
         settings.skipped.extend(f"pages on {place.name} scan {scan}" for scan in plans["scans"])
         what = f"statements that scan a table at {settings.ended_runs:,} runs, of {plans['statements']}"
         yield Row("pages", place.name, what, Spread.of([len(plans["scans"])]), "", at_most=0)
@@ -40,10 +39,10 @@ def _sizes(settings: Settings, events: int) -> list[tuple[int, int]]:
     return [(FEW, min(events, 1_000)), (settings.ended_runs, events)]
 
 
-def _lively(place: Place, runs: int, events: int) -> dict[str, object]:
+def _lively(place: Place, runs: int, events: int) -> dict[str, Any]:
     url = filled(place, runs)
     say(f"adding a run of {events:,} events on {place.name}")
-    return {"url": url, "runs": runs, "run": calling.call("browsing.enliven", url=url, events=events)}
+    return {"url": url, "runs": runs, "run": child_process.call("web_requests.enliven", url=url, events=events)}
 
 
 def _rows(place: Place, settings: Settings, found: dict[str, list[dict[str, dict[str, float]]]]) -> Iterator[Row]:

@@ -1,6 +1,4 @@
-"""How long a submitted run waits for an idle runner in another process, by the machine's clock."""
-
-from __future__ import annotations
+"""Waiting time of a submitted run for an idle runner in another process, by the machine's clock."""
 
 import random
 import sys
@@ -16,7 +14,7 @@ from loopkit.stores import open_store
 
 
 class WithoutHints:
-    """A store that gives no hints, so its runner polls."""
+    """A store without wake-ups, so its runner polls."""
 
     def __init__(self, store: Any) -> None:
         self._store = store
@@ -28,7 +26,7 @@ class WithoutHints:
 
 
 async def serve(url: str, *, hints: bool) -> dict[str, float]:
-    """Work runs until stdin ends; give when each was begun."""
+    """Work runs until stdin ends; return the begin of each."""
     begun: dict[str, float] = {}
 
     async def produce(context: loopkit.StageContext) -> str:
@@ -49,7 +47,7 @@ async def serve(url: str, *, hints: bool) -> dict[str, float]:
 
 
 async def submit(url: str, runs: int, longest_pause: float) -> dict[str, float]:
-    """Submit runs at random moments; give when each was asked for."""
+    """Submit runs at random moments; return the time of each call."""
     asked: dict[str, float] = {}
     chance = random.Random(2)
     async with open_store(url) as store:

@@ -1,7 +1,5 @@
 """Places to measure in: fresh SQLite files, and fresh databases of a PostgreSQL of our own that syncs its commits."""
 
-from __future__ import annotations
-
 import shutil
 import sqlite3
 import tempfile
@@ -10,12 +8,12 @@ from pathlib import Path
 
 import psycopg
 
-from benchmarks import durable
+from benchmarks import durable_commits
 from tests.servers.postgres import Postgres
 
 
 class Place(ABC):
-    """Makes fresh databases of one kind."""
+    """Source of fresh databases of one kind."""
 
     name: str
     peers: tuple[str, ...]
@@ -23,7 +21,7 @@ class Place(ABC):
 
     @abstractmethod
     def fresh(self) -> str:
-        """Give the URL of a database that has nothing in it."""
+        """Return the URL of an empty database."""
 
     @abstractmethod
     def drop(self, url: str) -> None:
@@ -31,24 +29,24 @@ class Place(ABC):
 
     @abstractmethod
     def size(self, url: str) -> int:
-        """Give the bytes that a database takes, its log put away."""
+        """Return the size of a database in bytes, after its log is truncated."""
 
     @abstractmethod
     def settle(self, url: str) -> None:
-        """Do what the database's own housekeeping does after many writes."""
+        """Run the housekeeping of the database, as after many writes."""
 
     @abstractmethod
     def version(self) -> str:
-        """Give the version of the database."""
+        """Return the version of the database."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of everything."""
+        """Close and delete everything."""
 
     def bare(self) -> float:
-        """Give how many bare durable commits a second there are at this moment."""
+        """Return the bare durable commits per second at this moment."""
         url = self.fresh()
-        rate = durable.rate(url)
+        rate = durable_commits.rate(url)
         self.drop(url)
         return rate
 

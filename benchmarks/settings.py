@@ -1,6 +1,4 @@
-"""What is measured, how often and at which size."""
-
-from __future__ import annotations
+"""Sizes and repetitions of the measurements."""
 
 import sys
 from collections.abc import Sequence
@@ -19,19 +17,19 @@ class Settings:
     peers: str | None = None
     """The interpreter that has the peers; None leaves them out."""
     ended_runs: int = 100_000
-    """How many ended runs the largest databases of ``lists`` and ``ended`` hold."""
+    """Ended runs in the largest databases of ``lists`` and ``ended``."""
     levels: Sequence[int] = (1, 8, 32, 128)
     skipped: list[str] = field(default_factory=list)
-    """What could not be measured, and why."""
+    """Measurements that were skipped, and why."""
 
     def sized(self, full: int, quick: int) -> int:
         return quick if self.quick else full
 
     def loops(self, concurrency: int) -> int:
-        """Give how many loops take some seconds at that concurrency."""
+        """Return the number of loops that takes some seconds at that concurrency."""
         return self.sized(max(60, min(2000, 15 * concurrency)), max(8, min(concurrency, 64)))
 
 
 def say(words: str) -> None:
-    """Show how far things are, apart from the table."""
+    """Print progress to stderr, apart from the table."""
     print(f"... {words}", file=sys.stderr, flush=True)

@@ -1,18 +1,16 @@
-"""What the number of runs in the database changes: lists, tails, claims, and the throughput of a runner."""
-
-from __future__ import annotations
+"""Effect of the number of runs in the database on lists, tails, claims and throughput."""
 
 from collections.abc import Iterator
 from functools import cache
 
-from benchmarks import calling
+from benchmarks import child_process
 from benchmarks.figures import Row, Spread, ratios
 from benchmarks.places import Place
 from benchmarks.settings import Settings, say
 
 
 def lists(settings: Settings) -> Iterator[Row]:
-    """Looks at databases of growing size, each against the smallest, and the plans at the largest."""
+    """Measure reads on databases of growing size, each against the smallest, and check the plans on the largest."""
     largest = settings.ended_runs
     sizes = [size for size in (1_000, 10_000, 100_000, 1_000_000) if size < largest] + [largest]
     for place in settings.places:
@@ -21,7 +19,7 @@ def lists(settings: Settings) -> Iterator[Row]:
             urls[size] = filled(place, size)
         yield from _looks(place, settings, urls)
         say(f"lists on {place.name}: plans at {largest:,} runs")
-        plans = calling.call("looking.plans", url=urls[largest])
+        plans = child_process.call("database_reads.plans", url=urls[largest])
         settings.skipped.extend(f"{place.name} at {largest:,} runs scans {scan}" for scan in plans["scans"])
         what = f"statements that scan a table at {largest:,} runs, of {plans['statements']}"
         yield Row("lists", place.name, what, Spread.of([len(plans["scans"])]), "", at_most=0)
@@ -29,10 +27,10 @@ def lists(settings: Settings) -> Iterator[Row]:
 
 @cache
 def filled(place: Place, size: int) -> str:
-    """Give a database of that size, the same one each time; it goes away with its place."""
+    """Return a database of that size, the same one each time; it goes away with its place."""
     say(f"filling {place.name} with {size:,} runs")
     url = place.fresh()
-    calling.call("filling.fill", url=url, runs=size)
+    child_process.call("filled_databases.fill", url=url, runs=size)
     place.settle(url)
     return url
 
@@ -42,7 +40,7 @@ def _looks(place: Place, settings: Settings, urls: dict[int, str]) -> Iterator[R
     for repetition in range(settings.repetitions):
         say(f"lists on {place.name}, {repetition + 1} of {settings.repetitions}")
         named = {str(size): url for size, url in urls.items()}
-        looked = calling.call("looking.look", urls=named, times=settings.sized(40, 3))
+        looked = child_process.call("database_reads.look", urls=named, times=settings.sized(40, 3))
         for size in urls:
             found[size].append(looked[str(size)])
     smallest, largest = min(urls), max(urls)
@@ -69,7 +67,7 @@ def ended(settings: Settings) -> Iterator[Row]:
             say(f"ended on {place.name}, {repetition + 1} of {settings.repetitions}")
             empty = place.fresh()
             for url, rates in ((empty, with_none), (full, with_many)):
-                found = calling.call("loops.drain", url=url, loops=loops, concurrency=slots)
+                found = child_process.call("loops.drain", url=url, loops=loops, concurrency=slots)
                 rates.append(found["loops"] / found["seconds"])
             place.drop(empty)
         yield Row("ended", place.name, "no ended runs", Spread.of(with_none), "loops/s")

@@ -1,10 +1,8 @@
 """The standard loop, the same for everything that is measured.
 
 1 KB of inputs; produce 2 KB, evaluate 0.5 with 200 B of feedback, revise 2 KB, evaluate 0.9: passed. The stages do
-nothing but hand out text that does not compress; every boundary is durable.
+nothing but return text that does not compress; every boundary is durable.
 """
-
-from __future__ import annotations
 
 import base64
 import random
@@ -18,7 +16,7 @@ _CHANCE: Final = random.Random(1)
 
 
 def text(size: int) -> str:
-    """Give ``size`` characters that do not compress by much."""
+    """Return ``size`` characters that do not compress by much."""
     return base64.b64encode(_CHANCE.randbytes(size)).decode()[:size]
 
 
@@ -28,10 +26,10 @@ FEEDBACK: Final = [text(200) for _ in range(64)]
 
 
 def output(number: int) -> str:
-    """Give one of the outputs."""
+    """Return one of the outputs."""
     return OUTPUTS[number % len(OUTPUTS)]
 
 
 def evaluation(attempt: int) -> dict[str, Any]:
-    """Give the judgement of an attempt."""
+    """Return the evaluation of an attempt."""
     return {"score": SCORES[attempt], "feedback": FEEDBACK[attempt]}

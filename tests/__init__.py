@@ -1,1 +1,1 @@
-"""Tests of loopkit, mirroring the sources by folder; ``servers`` and ``tools`` help them."""
+"""Tests of loopkit; README.md beside this file says what each folder proves."""

@@ -1,10 +1,8 @@
 """Fixtures of all tests: a fresh empty database of each kind, and how skips are treated.
 
 A test that asks for ``postgres_url`` or ``libsql_url`` gets the marker of that name by itself. Programs of the
-system are asked for with ``tests.tools.require_tool``; lengths that can grow are in ``tests.settings``.
+system are asked for with ``tests.tool_helpers.require_tool``; lengths that can grow are in ``tests.length_helpers``.
 """
-
-from __future__ import annotations
 
 import fcntl
 import os
@@ -20,15 +18,21 @@ from typing import TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.length_helpers import is_long
 from tests.servers.libsql import Libsql, LibsqlError
 from tests.servers.postgres import Databases, Postgres, find_binaries
 from tests.servers.processes import Owner
-from tests.settings import is_long
-from tests.tools import MISSING, is_ci, skip_or_fail
+from tests.tool_helpers import MISSING, is_ci, skip_or_fail
+
+collect_ignore = ["frameworks"]  # needs environments of its own: `make frameworks`
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 SHARED = pytest.StashKey[Path]()
 OWNER = pytest.StashKey[Owner]()
+MEMORY = Path("/dev/shm")
+LEAST_MEMORY = 6 << 30
+"""Bytes that must be free there."""
+_PREFIX = "loopkit-tests-"
 _SERVER_MARKERS = {"postgres_server": "postgres", "libsql_server": "libsql"}
 
 # This machine may be busy, so nothing here is timed; in CI the same examples are drawn every time.
@@ -37,9 +41,6 @@ settings.register_profile(
 )
 settings.register_profile("long", settings.get_profile("short"), max_examples=2_000, derandomize=False)
 settings.load_profile("long" if is_long() else "short")
-
-
-# ---- servers ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -101,29 +102,48 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'loopkit.db'}"
 
 
-# ---- the test run ------------------------------------------------------------------------------------------------
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in a shell's background: children would not hear it
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # started in a shell's background: children would ignore SIGINT
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith("LOOPKIT_") and not name.startswith("LOOPKIT_TEST")]:
-        del os.environ[name]  # a developer's own settings must not reach what is tested
+        del os.environ[name]  # a developer's own settings must not change the tested code
     if (given := getattr(config, "workerinput", None)) is not None:
         config.stash[SHARED] = Path(given["loopkit_shared"])
     else:
-        config.stash[SHARED] = Path(tempfile.mkdtemp(prefix="loopkit-tests-"))
-        config.stash[OWNER] = Owner(config.stash[SHARED] / "owner")
+        shared = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_memory_folder()))
+        config.stash[SHARED] = shared
+        config.stash[OWNER] = Owner(shared / "owner")
+        if shared.is_relative_to(MEMORY):
+            shared.chmod(0o755)  # the database server of root's tests runs as another user
+            os.environ["TMPDIR"] = str(shared / "tmp")
+            (shared / "tmp").mkdir(mode=0o1777)
+            tempfile.tempdir = None
+
+
+def _memory_folder() -> Path | None:
+    """Return a folder in memory for all files of this test run, or None where there is none that is large enough.
+
+    Nothing here outlives the machine, so no test needs the disk, whose syncs take most of the time of many.
+    ``TMPDIR`` names another folder, in which pytest keeps the files of failed tests.
+    """
+    if os.environ.get("TMPDIR") or not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < LEAST_MEMORY:
+        return None
+    for left in MEMORY.glob(f"{_PREFIX}*"):
+        if Owner.is_gone(left / "owner"):
+            shutil.rmtree(left, ignore_errors=True)
+    return MEMORY
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: object) -> None:
-    """Tell each worker of pytest-xdist where the shared servers are written down."""
+    """Pass the folder with the addresses of shared servers to each worker of pytest-xdist."""
     node.workerinput["loopkit_shared"] = str(node.config.stash[SHARED])  # type: ignore[attr-defined]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Let go of the shared servers and wait until their guards have ended them."""
+    """Release the shared servers and wait until their guards have ended them."""
     if (owner := config.stash.get(OWNER, None)) is None:
         return
     shared = config.stash[SHARED]
@@ -144,9 +164,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(marker)
 
 
-# ---- skips ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     return _without_skips_in_ci((yield))
@@ -158,7 +175,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def _without_skips_in_ci(report: Report) -> Report:
-    """A skip would hide what was not tested, so in CI it is a failure; an expected failure is none."""
+    """Turn a skip into a failure in CI, where it would hide an untested part; expected failures stay."""
     if is_ci() and report.outcome == "skipped" and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         report.outcome = "failed"
@@ -167,14 +184,14 @@ def _without_skips_in_ci(report: Report) -> Report:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the tests that were skipped for want of a tool, and say what to install for them."""
+    """List the tests that were skipped because a tool is missing, with what to install."""
     remedies: dict[str, set[str]] = {}
     for report in terminalreporter.getreports("skipped"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if found := re.search(rf"{MISSING} (\S+) \((.+?)\)", reason):
             remedies.setdefault(f"{found[1]}: {found[2]}", set()).add(report.nodeid)
     if remedies:
-        terminalreporter.section("tests skipped for want of a tool")
+        terminalreporter.section("tests skipped because a tool is missing")
         for remedy, tests in sorted(remedies.items()):
             terminalreporter.line(remedy)
             for test in sorted(tests):

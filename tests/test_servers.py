@@ -1,6 +1,4 @@
-"""The servers that other tests stand on: real, empty at the start of each test, and gone afterwards."""
-
-from __future__ import annotations
+"""The servers that other tests use are real, empty at the start of each test, and gone afterwards."""
 
 import os
 import subprocess

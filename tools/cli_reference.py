@@ -1,6 +1,4 @@
-"""Writes docs/reference/cli.md from the commands themselves: `python tools/cli_reference.py`."""
-
-from __future__ import annotations
+"""Generator of docs/reference/cli.md from the commands: `python tools/cli_reference.py`."""
 
 import inspect
 import re
@@ -11,7 +9,7 @@ import click
 
 from loopkit_cli import exits
 from loopkit_cli.main import PROGRAM, program
-from loopkit_cli.options import SHARED
+from loopkit_cli.settings import SHARED
 
 PAGE = Path(__file__).parent.parent / "docs/reference/cli.md"
 
@@ -42,9 +40,15 @@ STATUSES = {
 
 
 def render() -> str:
-    """Give the whole page."""
+    """Return the whole page."""
     lines = [INTRODUCTION.rstrip("\n"), *(f"| {status} | {meaning} |" for status, meaning in STATUSES.items())]
-    lines += ["", "## Options of every command", "", "They may also stand before it; after it they win.", ""]
+    lines += [
+        "",
+        "## Options of every command",
+        "",
+        "They may also be written before the command; those after it win.",
+        "",
+    ]
     with click.Context(program, info_name=PROGRAM) as root:
         lines += _options(SHARED, root)
         for name in program.list_commands(root):
@@ -75,7 +79,7 @@ def _options(options: tuple[click.Option, ...] | list[click.Option], context: cl
 
 
 def _cell(text: str) -> str:
-    """Give a help text as a cell: notes in brackets as code, nothing that would end the cell."""
+    """Return a help text as a table cell: notes in brackets as code, pipes escaped."""
     text = text.replace("|", "\\|").replace("  [", " [")
     return re.sub(r"\[((?:env var|default)[^\]]*)\]", r"(\1)", text)
 

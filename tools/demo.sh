@@ -1,6 +1,6 @@
 #!/bin/sh
 # The main example on a real document of this repository, with live progress. `make demo` calls it;
-# DOCUMENT=FILE and LIMIT=WORDS make a brief of something else.
+# DOCUMENT=FILE and LIMIT=WORDS set another document and length.
 set -eu
 document=$(realpath "${DOCUMENT:-$(dirname "$0")/../docs/explanation/why.md}")
 cd "$(dirname "$0")/../examples/brief"

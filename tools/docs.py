@@ -1,6 +1,4 @@
-"""Writes every page of the reference that is made from the sources. `make docs` calls it; tests compare the pages."""
-
-from __future__ import annotations
+"""Generator of all reference pages that come from the sources. `make docs` calls it; tests compare the pages."""
 
 import runpy
 from pathlib import Path

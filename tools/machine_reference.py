@@ -1,12 +1,11 @@
-"""Writes docs/reference/machine.md from the table of the machine: `python tools/machine_reference.py`."""
-
-from __future__ import annotations
+"""Generator of docs/reference/machine.md from the table of the machine: `python tools/machine_reference.py`."""
 
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from loopkit.core.machine import BEGINNINGS, MAX_LOST_LEASES, NEXT, Signal, State
+from loopkit.core.machine import BEGINNINGS, NEXT, Signal, State
+from loopkit.core.policy import MAX_LOSSES
 from loopkit.core.run import RunStatus, Stage
 
 PAGE = Path(__file__).parent.parent / "docs/reference/machine.md"
@@ -19,18 +18,18 @@ INTRODUCTION = f"""\
 
 What may happen to a run. This page is made from the table in `loopkit.core.machine` (`make docs`). A running run is in
 one of its stages: {", ".join(f"`{stage}`" for stage in BEGINNINGS)}. What the table does not hold cannot happen;
-an ended run has no row, so nothing changes it. A run that loses its runner {MAX_LOST_LEASES} times in a row, with no
-stage finished in between, ends `failed`.
+an ended run has no row, so nothing changes it. A run that loses its runner {MAX_LOSSES} times in a row (or as
+often as its policy says), with no stage finished in between, ends `failed`.
 """
 
 
 def page() -> str:
-    """Give the page as text."""
+    """Return the page as text."""
     return "\n".join([INTRODUCTION, *diagram(), "", *table(), "", *signals(), ""])
 
 
 def diagram() -> Iterator[str]:
-    """Draw the table: an arrow for each pair of states, with the signals that lead along it."""
+    """Return the diagram: an arrow for each pair of states, with its signals."""
     yield "```mermaid"
     yield "stateDiagram-v2"
     yield f"    [*] --> {RunStatus.QUEUED}"
@@ -43,7 +42,7 @@ def diagram() -> Iterator[str]:
 
 
 def table() -> Iterator[str]:
-    """Give the table itself: a row a signal, a column a state that can change."""
+    """Return the table: a row per signal, a column per state that can change."""
     yield f"| signal | {' | '.join(f'`{state}`' for state in NEXT)} |"
     yield f"|---|{'---|' * len(NEXT)}"
     for signal in Signal:
@@ -52,7 +51,7 @@ def table() -> Iterator[str]:
 
 
 def signals() -> Iterator[str]:
-    """Say what the signals of a claim mean, since their names alone do not."""
+    """Return the explanation of the signals of a claim."""
     yield "`nothing stored`, `output stored` and `score stored` come from a claim or a take-over: what is stored of the"
     yield "run says where it goes on, so a finished stage is never called again. Everything else comes from the run's"
     yield "holder, but for `cancel seen` of a run that nobody works, and `runner lost`, which a claim meets."

@@ -1,9 +1,7 @@
-"""Builds the three packages and checks what users get: contents, metadata, and an install into an empty environment.
+"""Build of the three packages with checks of contents, metadata, and an install into an empty environment.
 
-``python tools/packages.py`` from the root; the archives stay in ``.out/dist``. It fails at the first thing wrong.
+``python tools/packages.py`` from the root; the archives stay in ``.out/dist``. It stops at the first error.
 """
-
-from __future__ import annotations
 
 import shutil
 import subprocess
@@ -19,23 +17,28 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / ".out" / "dist"
 PACKAGES = {"loopkit": "loopkit", "loopkit-web": "loopkit_web", "loopkit-cli": "loopkit_cli"}
-NOT_SOURCES = {"__pycache__"}
+UV = Path(sys.executable).with_name("uv")
 
 
 def main() -> None:
-    shutil.rmtree(DIST, ignore_errors=True)
-    for name, module in PACKAGES.items():
-        folder = ROOT / "packages" / name
-        run(ROOT / ".venv/bin/uv", "build", "--quiet", "--no-build-isolation", "--out-dir", DIST, folder)
-        check_wheel(folder, name, module)
-        check_sdist(folder, module)
-        print(f"{name}: wheel and sdist hold what they should")
+    build()
     check_install()
     print("installed into an empty environment without loopkit-web; loopkit-cli --help answers")
 
 
+def build() -> None:
+    """Build a wheel and an sdist of each package into an empty ``DIST``, and check what is in them."""
+    shutil.rmtree(DIST, ignore_errors=True)
+    for name, module in PACKAGES.items():
+        folder = ROOT / "packages" / name
+        run(UV, "build", "--quiet", "--no-build-isolation", "--python", sys.executable, "--out-dir", DIST, folder)
+        check_wheel(folder, name, module)
+        check_sdist(folder, module)
+        print(f"{name}: wheel and sdist hold what they should")
+
+
 def sources(folder: Path, module: str) -> set[str]:
-    """The files of a package that git keeps, relative to ``src``: code, templates, whatever is there."""
+    """Return the files of a package that git tracks, relative to ``src``."""
     listed = run(
         "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", f"src/{module}", cwd=folder
     )

@@ -1,6 +1,4 @@
-"""Writes docs/reference/python.md from the public names and their docstrings: `python tools/python_reference.py`."""
-
-from __future__ import annotations
+"""Generator of docs/reference/python.md from the public docstrings: `python tools/python_reference.py`."""
 
 import ast
 import importlib
@@ -19,15 +17,41 @@ import attrs
 from starlette.types import ASGIApp
 
 PAGE = Path(__file__).parent.parent / "docs/reference/python.md"
-MODULES = ("loopkit", "loopkit.storage", "loopkit.testing", "loopkit_web")
+MODULES = {
+    "loopkit": "programs that define agents, submit runs, work them and read their results",
+    "loopkit.errors": "handling errors",
+    "loopkit.runner": "workers of your own",
+    "loopkit.journal_reader": "reading and following the journal of a run",
+    "loopkit.stores": "opening the store of a database URL",
+    "loopkit.sync": "code that is not async",
+    "loopkit.wire": "the JSON form of runs, events and artifacts",
+    "loopkit.core.run": "runs, as values",
+    "loopkit.core.journal": "events, artifacts and changes, as values",
+    "loopkit.core.labels.label_change": "titles and tags: changes of them, as values",
+    "loopkit.core.labels.label_text": "titles and tags: the rules for them",
+    "loopkit.core.lease": "claims and leases, as values",
+    "loopkit.core.outcome": "outcomes of stages, as values",
+    "loopkit.core.ledger.budget": "budgets of runs, as values",
+    "loopkit.core.ledger.calls": "model calls, as values",
+    "loopkit.core.ledger.sums": "sums over model calls, as values",
+    "loopkit.core.policy": "policies of runs, as values",
+    "loopkit.core.machine": "stores: the decisions that a store applies",
+    "loopkit.core.run_actions": "stores: what cancel and retry do",
+    "loopkit.storage": "stores: the protocols",
+    "loopkit.testing": "tests of stores and agents",
+    "loopkit_web": "serving the dashboard and the API",
+}
+"""The public modules, each with its purpose. The names in their ``__all__`` are public."""
 
 ASGI_APP = inspect.formatannotation(ASGIApp)
 
 INTRODUCTION = """\
 # Python
 
-The public names and what holds for them. This page is made from the sources (`make docs`). Other modules may move.
-Everything is typed; async functions work on asyncio and trio.
+The public modules and names, generated from the sources (`make docs`). Modules and names that are not on this page may
+change or move in any release. Everything is typed; async functions work on asyncio and trio. `loopkit.__version__` is
+the version of loopkit, and of `loopkit-web` and `loopkit-cli`, which are released together and require exactly that
+version of `loopkit`.
 
 In short:
 
@@ -55,7 +79,7 @@ namer = loopkit.Agent(name="namer", produce=produce, evaluate=evaluate, revise=r
 async def main():
     async with loopkit.open_store("sqlite:///loopkit.db") as store:
         result = await loopkit.run(namer, {"thing": "a cat"}, store=store)  # worked here, to its end
-        print(result.status, result.output, result.evaluation.score, result.run.id)
+        print(result.status, result.output, result.run.final_score, result.run.id)
         queued = await loopkit.submit(store, namer, [{"thing": "a dog"}, {"thing": "an owl"}])
         await loopkit.Runner(store, [namer], concurrency=8).drain()  # .serve() works until it is cancelled
         print(await loopkit.wait(store, queued[0].id))
@@ -69,20 +93,45 @@ result = loopkit.run_sync(namer, {"thing": "a cat"})  # from sync code; without 
 
 
 def page() -> str:
-    """Give the whole page."""
-    return INTRODUCTION + "\n".join(
-        section for module in MODULES for section in sections(importlib.import_module(module))
-    )
+    """Return the whole page."""
+    shown: dict[tuple[str, int], str] = {}
+    modules = [section for module in MODULES for section in sections(importlib.import_module(module), shown)]
+    return INTRODUCTION + "\n".join([*module_table(), *modules])
 
 
-def sections(module: ModuleType) -> Iterator[str]:
-    """Give the sections of a module: functions and classes one by one, errors and other values in tables."""
+def module_table() -> Iterator[str]:
+    """Return a table of the public modules."""
+    yield "| module | for |\n|---|---|"
+    yield from (f"| [`{name}`](#{anchor(name)}) | {purpose} |" for name, purpose in MODULES.items())
+    yield ""
+
+
+def anchor(heading: str) -> str:
+    """Return the anchor that a heading gets in HTML."""
+    return re.sub(r"[^\w-]", "", heading.lower())
+
+
+def sections(module: ModuleType, shown: dict[tuple[str, int], str]) -> Iterator[str]:
+    """Return the sections of a module: functions and classes one by one, errors and constants in tables.
+
+    ``shown``: the names and identities of the values described so far, each with its module. They are not described
+    again, only named.
+    """
     named = {name: getattr(module, name) for name in module.__all__}
     yield f"## {module.__name__}\n"
     if module.__doc__ and module.__name__ != "loopkit":
         yield prose(inspect.cleandoc(module.__doc__)) + "\n"
+    known = {name: shown[name, id(value)] for name, value in named.items() if (name, id(value)) in shown}
+    for home in dict.fromkeys(known.values()):
+        names = ", ".join(f"`{name}`" for name, place in known.items() if place == home)
+        yield f"Described under [`{home}`](#{anchor(home)}): {names}.\n"
+    named = {name: value for name, value in named.items() if name not in known}
+    shown |= {(name, id(value)): module.__name__ for name, value in named.items()}
+    constants = {name: value for name, value in named.items() if name.isupper()}
+    yield from constant_table(module, constants)
+    named = {name: value for name, value in named.items() if name not in constants}
     errors = {name: value for name, value in named.items() if is_error(value)}
-    for name in sorted(named.keys() - errors.keys(), key=lambda name: (inspect.isfunction(named[name]), name.lower())):
+    for name in sorted(named.keys() - errors.keys(), key=lambda name: (inspect.isroutine(named[name]), name.lower())):
         yield from thing(name, named[name])
     if errors:
         yield "### Errors\n\n| error | is a | when |\n|---|---|---|"
@@ -90,14 +139,25 @@ def sections(module: ModuleType) -> Iterator[str]:
         yield ""
 
 
+def constant_table(module: ModuleType, constants: dict[str, Any]) -> Iterator[str]:
+    """Return a table of constants; a table or set in one is described by its note alone."""
+    if constants:
+        notes = assignment_notes(ast.parse(inspect.getsource(module)).body)
+        yield "| constant | value | what |\n|---|---|---|"
+        for name, value in constants.items():
+            text = default(value) if isinstance(value, int | str | timedelta) else ""
+            yield f"| `{name}` | {f'`{text}`' if text else ''} | {prose(' '.join(notes.get(name, '').split()))} |"
+        yield ""
+
+
 def thing(name: str, value: Any) -> Iterator[str]:
-    """Give the section of a class, a function or a type."""
+    """Return the section of a class, a function or a type."""
     yield f"### {name}\n"
     if inspect.isclass(value) and issubclass(value, Enum):
         yield described(value) + "\n"
         yield ", ".join(f"`{member.value}`" for member in value) + ".\n"
     elif inspect.isclass(value):
-        if "__init__" in vars(value) and not is_protocol(value) and not told_by_attributes(value):
+        if value.__init__ is not object.__init__ and not is_protocol(value) and not told_by_attributes(value):
             yield f"```text\n{signature(name, value)}\n```\n"
         yield described(value) + "\n"
         yield from attributes(value)
@@ -105,12 +165,17 @@ def thing(name: str, value: Any) -> Iterator[str]:
     elif inspect.isroutine(value):
         yield f"```text\n{signature(name, value)}\n```\n"
         yield described(value) + "\n"
+    elif inspect.ismodule(value):
+        yield described(value) + "\n"
+        for part in value.__all__:
+            yield f"```text\n{signature(f'{name}.{part}', getattr(value, part))}\n```\n"
+            yield described(getattr(value, part)) + "\n"
     else:
         yield f"`{plain_type(value)}`\n"
 
 
 def attributes(cls: type) -> Iterator[str]:
-    """Give a table of the fields and properties of a class and what stands under them in its source."""
+    """Return a table of the fields and properties of a class, with the strings below them in its source."""
     notes = {name: note for base in reversed(cls.__mro__) for name, note in field_notes(base).items()}
     fields = {name: text for base in reversed(cls.__mro__) for name, text in annotations(base).items()}
     defaults = {field.name: default(field.default) for field in attrs.fields(cls)} if attrs.has(cls) else {}
@@ -125,7 +190,7 @@ def attributes(cls: type) -> Iterator[str]:
 
 
 def methods(cls: type) -> Iterator[str]:
-    """Give a list of the methods that say something of their own."""
+    """Return a list of the methods that have a docstring of their own."""
     told = []
     for name, value in vars(cls).items():
         function = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
@@ -133,9 +198,6 @@ def methods(cls: type) -> Iterator[str]:
             told.append(f"- `{signature(name, function, wrap=False)}`: {first(function)}\n")
     if told:
         yield "".join(told)
-
-
-# --- What the sources say ----------------------------------------------------------------------------------------
 
 
 def is_error(value: object) -> bool:
@@ -147,12 +209,12 @@ def is_protocol(cls: type) -> bool:
 
 
 def told_by_attributes(cls: type) -> bool:
-    """True when every argument of a class is an attribute of it, so that the table says it all."""
+    """Return whether every argument of a class is also an attribute, so that the table is enough."""
     return attrs.has(cls) and inspect.signature(cls).parameters.keys() <= annotations(cls).keys()
 
 
 def signature(name: str, value: Any, *, wrap: bool = True) -> str:
-    """Give the signature as one would call it, an argument a line when it is long."""
+    """Return the signature as one would call it, an argument a line when it is long."""
     source = inspect.signature(value.__init__ if inspect.isclass(value) else value)
     arguments = [argument(parameter) for parameter in source.parameters.values() if parameter.name != "self"]
     kinds = [parameter.kind for parameter in source.parameters.values() if parameter.name != "self"]
@@ -166,14 +228,17 @@ def signature(name: str, value: Any, *, wrap: bool = True) -> str:
     return f"{prefix}{name}(\n" + "".join(f"    {one},\n" for one in arguments) + f"){returns}"
 
 
+STARS: dict[object, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+
+
 def argument(parameter: inspect.Parameter) -> str:
-    stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    stars = STARS.get(parameter.kind, "")
     text = f"{stars}{parameter.name}: {plain_type(parameter.annotation)}"
     return text if parameter.default is parameter.empty else f"{text} = {default(parameter.default)}"
 
 
 def default(value: Any) -> str:
-    """Give a default as one would write it; one that is made anew each time as dots."""
+    """Return a default as source text; a factory as dots."""
     if value is attrs.NOTHING:
         return ""
     if isinstance(value, timedelta):
@@ -184,14 +249,14 @@ def default(value: Any) -> str:
 
 
 def plain_type(annotation: Any) -> str:
-    """Give a type as it is written in the sources, without modules and quotes."""
+    """Return a type as it is written in the sources, without modules and quotes."""
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     text = re.sub(r"Optional\[(\w+)\]", r"\1 | None", text.replace(ASGI_APP, "ASGIApp"))
     return re.sub(r"~|\b(?:[a-z_]\w*\.)+(?=[A-Za-z])", "", text).replace('"', "").replace("'", "")
 
 
 def annotations(cls: type) -> dict[str, str]:
-    """Give the public fields that a class of ours declares."""
+    """Return the public fields that a class of loopkit declares."""
     if cls.__module__.split(".")[0] not in ("loopkit", "loopkit_web"):
         return {}
     declared = inspect.get_annotations(cls)
@@ -199,21 +264,26 @@ def annotations(cls: type) -> dict[str, str]:
 
 
 def field_notes(cls: type) -> dict[str, str]:
-    """Give the strings that stand under fields and assignments in a class's source."""
+    """Return the strings below fields and assignments in a class's source."""
     if cls.__module__.split(".")[0] not in ("loopkit", "loopkit_web"):
         return {}
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(body, ast.ClassDef)
     statements = [*body.body, *(s for f in body.body if isinstance(f, ast.FunctionDef) for s in f.body)]
-    notes = {}
-    for before, after in pairwise(statements):
-        if isinstance(before, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            notes[ast.unparse(before.target).removeprefix("self.")] = inspect.cleandoc(str(after.value.value))
-    return notes
+    return {name.removeprefix("self."): note for name, note in assignment_notes(statements).items()}
+
+
+def assignment_notes(statements: list[ast.stmt]) -> dict[str, str]:
+    """Return the strings below annotated assignments, by name."""
+    return {
+        ast.unparse(before.target): inspect.cleandoc(str(after.value.value))
+        for before, after in pairwise(statements)
+        if isinstance(before, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+    }
 
 
 def described(value: Any) -> str:
-    """Give a docstring as Markdown, its sections as lists."""
+    """Return a docstring as Markdown, its sections as lists."""
     text = inspect.cleandoc(value.__doc__ or "")
     assert text, f"{value} has no docstring"
     before, *parts = re.split(r"^(Args|Returns|Raises|Source|Yields):\n", text, flags=re.MULTILINE)
@@ -232,13 +302,13 @@ def entry(text: str) -> str:
 
 
 def first(value: Any) -> str:
-    """Give the first paragraph of a docstring as one line."""
+    """Return the first paragraph of a docstring as one line."""
     text = inspect.cleandoc(value.__doc__ or "").split("\n\n")[0]
     return prose(" ".join(text.split()))
 
 
 def prose(text: str) -> str:
-    """Give reStructuredText, as far as the docstrings use it, as Markdown."""
+    """Return reStructuredText, as far as the docstrings use it, as Markdown."""
     text = re.sub(r":\w+:`~?([\w.]+)`", lambda found: f"`{found[1].rpartition('.')[2]}`", text)
     text = text.replace("``", "`")
     if "::\n" in text:

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs what the tests need and only the distribution has. As root on Debian or Ubuntu only; anywhere else it
-# does nothing, and the tests that lack a tool skip by name and say what to install. LOOPKIT_NO_APT=1 turns it off.
+# Installs the programs that tests need and only the distribution has. As root on Debian or Ubuntu only; elsewhere it
+# does nothing, and a test that lacks a program is skipped and says what to install. LOOPKIT_NO_APT=1 turns it off.
 set -u
 
 [ "$(id -u)" = 0 ] && [ -z "${LOOPKIT_NO_APT:-}" ] && command -v apt-get >/dev/null 2>&1 || exit 0
 PATH=$PATH:/usr/sbin:/sbin
 
-# program:package, as in tests/tools.py (tests/test_tools.py compares the two)
+# program:package, as in tests/tool_helpers.py (tests/test_tool_helpers.py compares the two)
 TOOLS="
 chromium:chromium
 strace:strace
@@ -26,7 +26,7 @@ done
 echo "==> Installing for the tests:$missing" >&2
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
-# services that these packages bring are not to be started
+# do not start the services of these packages
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"
@@ -39,6 +39,6 @@ apt() { timeout 600 apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" >>"$log" 2>&1;
 if apt update && apt install --no-install-recommends $missing; then
     exit 0
 fi
-echo "==> That did not work (the tests that need them will say so). The last lines were:" >&2
+echo "==> The installation failed; tests that need these programs will be skipped. The last lines were:" >&2
 tail -n 5 "$log" >&2
 exit 0

@@ -1,1 +1,1 @@
-"""Other systems, each doing the standard loop as durably as it can. They run in a separate environment."""
+"""Other systems, each running the standard loop as durably as it can. They run in a separate environment."""

@@ -1,6 +1,4 @@
-"""The environment of the peers, apart from loopkit's own, since their dependencies are no business of it."""
-
-from __future__ import annotations
+"""The environment of the peers, apart from loopkit's own, to keep their dependencies out of it."""
 
 import hashlib
 import shutil
@@ -9,21 +7,21 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmarks.calling import ROOT
+from benchmarks.child_process import ROOT
 
 FOLDER: Final = ROOT / ".venv-peers"
 REQUIREMENTS: Final = ROOT / "benchmarks" / "requirements.txt"
 
 
 class NotInstalled(Exception):
-    """The peers could not be installed; the message says why."""
+    """Failed installation of the peers; the message says why."""
 
 
 def python() -> str:
-    """Give the interpreter that has the peers; they are installed on first use and when their versions change.
+    """Return the interpreter that has the peers; they are installed on first use and when their versions change.
 
     Raises:
-        NotInstalled: a package could not be had.
+        NotInstalled: a package could not be installed.
     """
     found = FOLDER / "bin" / "python"
     ready, wanted = FOLDER / ".ready", hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()

@@ -1,7 +1,5 @@
 """dbos on SQLite or PostgreSQL: a workflow of four steps, begun by threads without its queue, which would cost more."""
 
-from __future__ import annotations
-
 import logging
 import sqlite3
 import time
@@ -64,8 +62,8 @@ def run(place: str, loops: int, concurrency: int) -> dict[str, Any]:
 
 
 def _synchronous(url: str) -> str:
-    """What a plain connection of its engine has: nothing sets it, so SQLite's own default."""
+    """Return the durability settings of a plain connection; dbos sets none, so they are SQLite's defaults."""
     with sqlalchemy.create_engine(url).connect() as connection:
         value = connection.exec_driver_sql("PRAGMA synchronous").scalar()
         mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
-    return f"synchronous={ {0: 'OFF', 1: 'NORMAL', 2: 'FULL'}[value] }, {mode}"
+    return f"synchronous={('OFF', 'NORMAL', 'FULL')[int(value or 0)]}, {mode}"

@@ -1,7 +1,5 @@
 """huey on SQLite with ``fsync``: a task a stage, which keeps its result and queues the next stage."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -1,7 +1,5 @@
 """pgqueuer on PostgreSQL, with a table of our own for what a loop makes: one durable INSERT a boundary."""
 
-from __future__ import annotations
-
 import json
 import logging
 import time

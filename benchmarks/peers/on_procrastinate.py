@@ -1,7 +1,5 @@
 """procrastinate on PostgreSQL, with a table of our own for what a loop makes: one durable INSERT a boundary."""
 
-from __future__ import annotations
-
 import logging
 import time
 from importlib.metadata import version

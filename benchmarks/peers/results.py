@@ -1,6 +1,4 @@
-"""The table of results for systems that have none, and what a loop writes there."""
-
-from __future__ import annotations
+"""Table of results for systems that have none, and the rows that a loop writes there."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +9,7 @@ TABLE = "CREATE TABLE results (run int, step int, content text NOT NULL, PRIMARY
 
 
 def steps(number: int) -> Iterator[tuple[int, str]]:
-    """Go through one loop: the number of each stage and what it made."""
+    """Yield the number and the output of each stage of one loop."""
     for attempt in (1, 2):
         yield 2 * attempt - 1, standard.output(number)
         yield 2 * attempt, json.dumps(standard.evaluation(attempt))

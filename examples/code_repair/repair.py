@@ -63,7 +63,7 @@ def evaluate(request: Request, copy: Path) -> str:
 
 
 def revise(request: Request, copy: Path) -> str:
-    """Let the linter fix what it can: the safe fixes first, and those that may change what the code does after them."""
+    """Apply the fixes of the linter: the safe ones first, then those that may change what the code does."""
     fixable = request["evaluation"]["fixable"]
     if fixable["safe"]:
         log("applying the safe fixes")
@@ -77,11 +77,8 @@ def revise(request: Request, copy: Path) -> str:
     return patch_of(request, copy)
 
 
-# --- Tools -------------------------------------------------------------------------------------------------------
-
-
 def lint(folder: Path) -> list[Fault]:
-    """Give the linter's faults."""
+    """Return the linter's faults."""
     found = json.loads(run([*CHECK, "--output-format", "json", "."], folder, fine=(0, 1)))
     return [{"code": fault["code"], "fix": (fault["fix"] or {}).get("applicability")} for fault in found]
 
@@ -93,7 +90,7 @@ def listed(faults: list[Fault]) -> str:
 
 
 def run_tests(folder: Path) -> tuple[int, list[str]]:
-    """Run the package's unittest tests; give how many ran, and the names of those that failed."""
+    """Run the package's unittest tests; return how many ran, and the names of those that failed."""
     argv = [sys.executable, "-B", "-m", "unittest", "discover", "-t", "."]
     done = subprocess.run(argv, check=False, cwd=folder, capture_output=True, text=True, timeout=SECONDS)
     ran = re.search(r"^Ran (\d+) tests?", done.stderr, re.MULTILINE)
@@ -113,9 +110,6 @@ def log(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-# --- The scratch copy --------------------------------------------------------------------------------------------
-
-
 def source_of(request: Request) -> Path:
     folder = Path(request["inputs"]["folder"]).resolve()
     if not folder.is_dir():
@@ -124,7 +118,7 @@ def source_of(request: Request) -> Path:
 
 
 def patch_of(request: Request, copy: Path) -> str:
-    """Give what turns the package as it was given into the copy, as a patch for `git apply`."""
+    """Return what turns the package as it was given into the copy, as a patch for `git apply`."""
     before = copy.parent / "a"
     shutil.copytree(source_of(request), before, ignore=IGNORED)
     copy.rename(copy.parent / "b")

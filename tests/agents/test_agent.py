@@ -1,4 +1,4 @@
-from __future__ import annotations
+"""Agents: their values, their stages, the digest of their definition, and checked inputs."""
 
 import subprocess
 import sys
@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from loopkit.agents.agent import Agent, StageContext, StageSpec
-from loopkit.core import plain
+from loopkit.agents.context import BestAttempt, HistoryEntry
+from loopkit.core import strict_json
 from loopkit.core.outcome import Evaluation
 from loopkit.core.run import Stage
 from loopkit.errors import Fault, InvalidConfig, InvalidInputs
-from tests.agents.contexts import Lines, context
+from tests.agents.context_helpers import Lines, context
 
 
 def produce(ctx: StageContext) -> str:
@@ -33,15 +34,18 @@ def agent(**settings: Any) -> Agent:
     return Agent(**{"name": "namer", "produce": produce, "evaluate": evaluate, **settings})
 
 
-# --- The context -------------------------------------------------------------------------------------------------
-
-
 def test_a_context_as_a_document_is_in_camel_case() -> None:
     """Programs get everything that Python stages get, under the names of the wire."""
     judged = context(
-        Stage.REVISING, attempt=2, output={"a": 1}, evaluation=Evaluation(0.5, "shorter", rest={"criteria": {"b": 1}})
+        Stage.REVISING,
+        attempt=2,
+        output={"a": 1},
+        evaluation=Evaluation(0.5, "shorter", rest={"criteria": {"b": 1}}),
+        base_attempt=1,
+        best=BestAttempt(1, {"a": 1}, Evaluation(0.5, "shorter")),
+        history=(HistoryEntry(1, 0.5, "shorter"),),
     )
-    assert plain.loads(plain.dumps(judged.document())) == {
+    assert strict_json.loads_or_text(strict_json.dumps(judged.document())) == {
         "runId": "run_1",
         "agentName": "namer",
         "cycleId": "2026-01-02-003",
@@ -50,6 +54,10 @@ def test_a_context_as_a_document_is_in_camel_case() -> None:
         "attempt": 2,
         "output": {"a": 1},
         "evaluation": {"score": 0.5, "feedback": "shorter", "criteria": {"b": 1}},
+        "baseAttempt": 1,
+        "best": {"attempt": 1, "output": {"a": 1}, "evaluation": {"score": 0.5, "feedback": "shorter"}},
+        "history": [{"attempt": 1, "score": 0.5, "feedback": "shorter"}],
+        "budget": {"tokens": None, "usd": None, "seconds": None},
         "idempotencyKey": "key",
     }
     assert context().document()["evaluation"] is None
@@ -61,9 +69,6 @@ def test_log_lines_go_to_the_sink() -> None:
     context(sink=lines).log("half way", part=1)
     context().log("unheard")
     assert lines == [("half way", {"part": 1})]
-
-
-# --- Stages ------------------------------------------------------------------------------------------------------
 
 
 def test_each_stage_is_called_by_its_own_part() -> None:
@@ -113,8 +118,8 @@ def test_a_spec_is_taken_as_it_is() -> None:
         ({"output_suffix": None}, "output_suffix"),
         ({"inputs": "object"}, "inputs"),
         ({"inputs": {"type": "objekt"}}, "inputs.type"),
-        ({"produce": None}, None),
-        ({"evaluate": "score.sh"}, None),
+        ({"produce": None}, "produce"),
+        ({"evaluate": "score.sh"}, "evaluate"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused(settings: Mapping[str, Any], key: str | None) -> None:
@@ -128,7 +133,11 @@ def test_a_value_that_cannot_work_is_refused(settings: Mapping[str, Any], key: s
     ("settings", "key"),
     [
         ({"timeout": timedelta(0)}, "timeout"),
-        ({"timeout": 5}, "timeout"),
+        ({"timeout": -1}, "timeout"),
+        ({"timeout": "5"}, "timeout"),
+        ({"timeout": True}, "timeout"),
+        ({"timeout": float("nan")}, "timeout"),
+        ({"timeout": 1e10}, "timeout"),
         ({"retries": -1}, "retries"),
         ({"retries": True}, "retries"),
         ({"retries": "2"}, "retries"),
@@ -140,8 +149,6 @@ def test_a_stage_with_a_value_that_cannot_work_is_refused(settings: Mapping[str,
         StageSpec(produce, **settings)
     assert caught.value.key == key
 
-
-# --- The definition ----------------------------------------------------------------------------------------------
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
 
@@ -176,19 +183,16 @@ def test_the_definition_is_the_same_in_every_process() -> None:
     assert done.stdout.strip() == agent().definition
 
 
-# --- Inputs ------------------------------------------------------------------------------------------------------
-
-
 def test_defaults_are_filled_in_before_the_check() -> None:
     """A required property with a default may be left out; what the caller holds stays as it was."""
     schema = {"type": "object", "required": ["tags"], "properties": {"tags": {"default": ["a"]}, "n": {}, "any": True}}
-    made, given = agent(inputs=schema), {"n": 1}
-    first = made.checked_inputs(given)
+    tagged, inputs = agent(inputs=schema), {"n": 1}
+    first = tagged.checked_inputs(inputs)
     assert first == {"n": 1, "tags": ["a"]}
     first["tags"].append("b")
-    assert made.checked_inputs(given) == {"n": 1, "tags": ["a"]}
-    assert given == {"n": 1}
-    assert made.checked_inputs({"tags": []}) == {"tags": []}
+    assert tagged.checked_inputs(inputs) == {"n": 1, "tags": ["a"]}
+    assert inputs == {"n": 1}
+    assert tagged.checked_inputs({"tags": []}) == {"tags": []}
 
 
 def test_inputs_are_copied() -> None:
@@ -225,7 +229,7 @@ def test_every_fault_of_the_schema_is_told() -> None:
         ({"a": "\0"}, "/a", "NUL"),
         ({"a": {1, 2}}, "/a", "set"),
         ({1: 2}, "", "key"),
-        ({"a": "x" * plain.MAX_INPUTS_BYTES}, "", "larger"),
+        ({"a": "x" * strict_json.MAX_INPUTS_BYTES}, "", "larger"),
     ],
 )
 def test_inputs_that_are_no_plain_json_are_refused(inputs: Any, pointer: str, says: str) -> None:

@@ -1,91 +1,29 @@
-from __future__ import annotations
+"""Stages that are programs: documents, results, log lines, and no process left behind."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import threading
-import time
 import tracemalloc
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
-from loopkit.agents import programs
-from loopkit.agents.agent import StageSpec
-from loopkit.agents.calling import call
-from loopkit.agents.command import CommandStage
-from loopkit.agents.command import _failure as failure
-from loopkit.agents.threads import in_thread
-from loopkit.core import plain
-from loopkit.core.outcome import Errored, Evaluated, Evaluation, Outcome, Produced
+from loopkit.agents.stages import process
+from loopkit.agents.stages.command import CommandStage
+from loopkit.agents.stages.command import _failure_message as failure_message
+from loopkit.core import strict_json
+from loopkit.core.outcome import Errored, Evaluated, Evaluation, Produced
 from loopkit.core.run import Stage
 from loopkit.errors import InvalidConfig
-from tests.agents.contexts import Lines, context
+from tests.agents.command_helpers import run, script
+from tests.agents.context_helpers import Lines, context, place
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path
-
-
-def script(folder: Path, source: str) -> list[str]:
-    """A program of Python with this source, as a command."""
-    path = folder / "program.py"
-    path.write_text("import json, os, signal, subprocess, sys, time\n" + source)
-    return [sys.executable, "-I", "-S", str(path)]
-
-
-async def run(folder: Path, command: Sequence[str], stage: Stage = Stage.PRODUCING, **settings: Any) -> Outcome:
-    own = {key: settings.pop(key) for key in ("timeout", "retries") if key in settings}
-    env = settings.pop("env", {})
-    spec = StageSpec(CommandStage(command=tuple(command), folder=folder, env=env), **own)
-    return await call(spec, context(stage, **settings))
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that only waits to be taken note of does not."""
-    try:
-        if not Path("/proc/self/stat").exists():
-            os.kill(pid, 0)
-            return True
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def wait_until_gone(pids: Sequence[int]) -> None:
-    deadline = time.monotonic() + 30
-    while any(map(is_alive, pids)):
-        assert time.monotonic() < deadline, "processes were left behind"
-        time.sleep(0.01)
-
-
-def wait_for_pids(path: Path, count: int) -> list[int]:
-    """The process ids that a program wrote into a file, a line each."""
-    deadline = time.monotonic() + 30
-    while not path.exists() or path.read_text().count("\n") < count:
-        assert time.monotonic() < deadline, "the program did not begin"
-        time.sleep(0.01)
-    return [int(line) for line in path.read_text().split()]
-
-
-FAMILY = """
-note = lambda pid: open("pids", "a").write(f"{pid}\\n")
-note(os.getpid())
-child = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(1000)"])
-note(child.pid)
-"""
-"""Notes its own process id and that of a child that would run for long."""
-
-
-# --- The conversation --------------------------------------------------------------------------------------------
 
 
 async def test_a_program_gets_a_document_and_gives_its_result(folder: Path) -> None:
@@ -140,8 +78,8 @@ async def test_a_malformed_evaluation_is_an_error(folder: Path, printed: str, sa
     ("command", "says"),
     [
         (["printf", "\\377"], "invalid output: stdout is not UTF-8"),
-        (["printf", "a\\000b"], "invalid output: holds a NUL character"),
-        (["yes"], f"invalid output: is larger than {plain.MAX_OUTPUT_BYTES} bytes"),
+        (["printf", "a\\000b"], "invalid output: contains a NUL character"),
+        (["yes"], f"invalid output: is larger than {strict_json.MAX_OUTPUT_BYTES} bytes"),
     ],
 )
 async def test_output_that_cannot_be_kept_is_an_error(folder: Path, command: list[str], says: str) -> None:
@@ -152,25 +90,24 @@ async def test_output_that_cannot_be_kept_is_an_error(folder: Path, command: lis
 async def test_a_large_document_and_a_large_output_pass_each_other(folder: Path) -> None:
     """Both pipes are served at once, so that nobody waits for ever."""
     text = "ü" * 4_000_000
-    assert await run(folder, ["cat"], Stage.REVISING, output=text) == Produced(
-        plain.dumps(context(Stage.REVISING, output=text).document()) + "\n"
-    )
+    produced = await run(folder, ["cat"], Stage.REVISING, output=text)
+    assert isinstance(produced, Produced)
+    document = strict_json.loads_or_text(produced.output)
+    assert Path(document.pop("usageFile")).name == "usage.jsonl"
+    assert document == context(Stage.REVISING, output=text).document()
 
 
 @pytest.mark.parametrize("source", ["print('done')", "os.close(0); print('done')", "sys.stdin.read(10); print('done')"])
-async def test_a_program_need_not_read_what_it_is_told(folder: Path, source: str) -> None:
+async def test_a_program_need_not_read_its_input(folder: Path, source: str) -> None:
     """A pipe broken by the reader is no error."""
     assert await run(folder, script(folder, source), Stage.REVISING, output="x" * 1_000_000) == Produced("done\n")
 
 
 async def test_a_program_may_close_its_output_and_go_on(folder: Path) -> None:
-    """The result is complete when the program has ended, not when it says no more."""
+    """The result is complete when the program has ended, not when it closes its output."""
     source = "print('early', flush=True)\nos.close(1); os.close(2)\ntime.sleep(0.2)\nopen('late', 'w').close()"
     assert await run(folder, script(folder, source)) == Produced("early\n")
     assert (folder / "late").exists()
-
-
-# --- Log lines and errors ----------------------------------------------------------------------------------------
 
 
 async def test_each_line_of_stderr_is_a_log_line(folder: Path) -> None:
@@ -182,7 +119,7 @@ async def test_each_line_of_stderr_is_a_log_line(folder: Path) -> None:
 
 
 async def test_a_log_line_is_bounded(folder: Path) -> None:
-    """Of a line without an end no more is held than can be kept, and one byte to show that there was more."""
+    """Of a line without an end only what can be kept is held, and one byte more to show that it was longer."""
     lines = Lines()
     source = "sys.stderr.write('x' * 30_000_000); sys.stderr.write('\\n' + 'y' * 10_000 + '\\nend\\n')"
     tracemalloc.start()
@@ -191,7 +128,7 @@ async def test_a_log_line_is_bounded(folder: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 3_000_000
     finally:
         tracemalloc.stop()
-    size = programs.MAX_LINE_BYTES + 1
+    size = process.MAX_LINE_BYTES + 1
     assert lines.texts == ["x" * size, "y" * size, "end"]
 
 
@@ -225,11 +162,10 @@ async def test_a_folder_that_is_gone_is_an_error(folder: Path) -> None:
 
 def test_a_program_that_cannot_even_be_killed_is_an_error(folder: Path) -> None:
     """A process that the kernel does not let go of is given up, and the error says so."""
-    program = programs.Program(argv=["true"], env={}, folder=folder, input=b"", on_line=print, max_output_bytes=1)
-    assert failure(program) == "it does not end, not even when killed"
-
-
-# --- Arguments and environment -----------------------------------------------------------------------------------
+    program = process.Program(
+        argv=["true"], env={}, folder=folder, input=b"", on_line=print, on_output=print, grace_seconds=1
+    )
+    assert failure_message(program) == "the program does not end, not even when killed"
 
 
 @pytest.mark.parametrize(
@@ -272,21 +208,31 @@ async def test_the_environment_is_the_runners_without_loopkits(folder: Path, mon
         ({"env": {1: "x"}}, "env.1"),
         ({"env": {"A": 1}}, "env.A"),
         ({"env": {"A": "\0"}}, "env.A"),
+        ({"grace": -0.1}, "grace"),
+        ({"grace": True}, "grace"),
+        ({"grace": "5"}, "grace"),
+        ({"grace": float("nan")}, "grace"),
+        ({"stdin": ""}, "stdin"),
+        ({"workdir": 1}, "workdir"),
+        ({"stdout": "json"}, "stdout"),
+        ({"result": "/result"}, "result"),
+        ({"result": "result", "stdout": "jsonl"}, "result"),
+        ({"result": "/a~2", "stdout": "jsonl"}, "result"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(folder: Path, settings: dict[str, Any], key: str) -> None:
-    """Nothing is guessed: a list of texts, and a mapping of names to texts."""
+    """Nothing is guessed: a list of strings, and a mapping of names to strings."""
     with pytest.raises(InvalidConfig) as caught:
         CommandStage(**{"command": ["true"], "folder": folder, **settings})
     assert caught.value.key == key
 
 
-def test_what_is_told_of_a_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_description_of_a_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether its program can be executed is known without running it."""
     (folder / "score.sh").write_text("#!/bin/sh\necho 1\n")
     stage = CommandStage(command=("./score.sh", "-x"), folder=folder)
     assert (stage.kind, stage.target) == ("command", "./score.sh -x")
-    assert stage.problem() == "there is no program './score.sh' that can be executed"
+    assert stage.problem() == "there is no executable program './score.sh'"
     (folder / "score.sh").chmod(0o755)
     assert stage.problem() is None
     monkeypatch.chdir("/")
@@ -298,117 +244,126 @@ def test_what_is_told_of_a_command(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert "canary" not in repr(CommandStage(command=("a",), folder=folder, env={"KEY": "canary"}))
 
 
-# --- Ends --------------------------------------------------------------------------------------------------------
-
-
-async def test_what_a_program_left_in_the_background_is_killed(folder: Path) -> None:
-    """The result is there at once, although the child held the pipe, and the child is gone."""
-    outcome = await run(folder, script(folder, FAMILY + "print('done', flush=True)\nos._exit(0)"))
-    assert outcome == Produced("done\n")
-    wait_until_gone(wait_for_pids(folder / "pids", 2))
-
-
-async def test_a_child_that_left_the_group_cannot_hold_the_stage(folder: Path) -> None:
-    """It escapes, as documented; nobody waits for the pipe that it holds."""
-    source = FAMILY.replace("])", "], start_new_session=True)") + "print('done', flush=True)\nos._exit(0)"
-    assert await run(folder, script(folder, source)) == Produced("done\n")
-    _, child = wait_for_pids(folder / "pids", 2)
-    assert is_alive(child)
-    os.kill(child, signal.SIGKILL)
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "time.sleep(1000)",
-        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nopen('ready', 'w').close()\ntime.sleep(1000)",
-        "os.close(0); os.close(1); os.close(2)\ntime.sleep(1000)",
-        "signal.raise_signal(signal.SIGSTOP)",
-    ],
-    ids=["plain", "deaf", "silent", "stopped"],
-)
-async def test_a_program_and_its_children_die_when_the_stage_is_cancelled(folder: Path, source: str) -> None:
-    """Asked first and killed then, whether it listens or not, with all its children."""
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run, folder, script(folder, FAMILY + source))
-        pids = await in_thread(lambda: wait_for_pids(folder / "pids", 2))
-        tasks.cancel_scope.cancel()
-    wait_until_gone(pids)
-
-
-async def test_a_program_may_clean_up_when_it_is_told_to_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TERM comes first, and what is said from then on is dropped."""
-    monkeypatch.setattr(programs, "GRACE_SECONDS", 60.0)  # a busy machine may not let it run within a second
-    lines, ready = Lines(), threading.Event()
-
-    def sink(message: str, metadata: Mapping[str, Any]) -> None:
-        lines(message, metadata)
-        ready.set()
-
-    source = """
-def end(*_):
-    print("too late", file=sys.stderr, flush=True)
-    open("cleaned", "w").close()
-    os._exit(0)
-signal.signal(signal.SIGTERM, end)
-print("ready", file=sys.stderr, flush=True)
-time.sleep(1000)
-"""
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(partial(run, sink=sink), folder, script(folder, source))
-        await in_thread(partial(ready.wait, 60))
-        tasks.cancel_scope.cancel()
-    assert (folder / "cleaned").exists()
-    assert lines.texts == ["ready"]
-
-
 async def test_a_program_has_no_more_time_than_its_stage(folder: Path) -> None:
     """The timeout of the stage holds for programs too."""
     outcome = await run(folder, ["sleep", "1000"], timeout=timedelta(seconds=0.2))
     assert outcome == Errored("timed out after 0.2 s")
 
 
-async def test_nothing_is_left_open(folder: Path) -> None:
-    """After many runs, failed ones too, there is no further descriptor and no child."""
-    await run(folder, ["true"])
-    before = open_files(), children()
-    for command in (["true"], ["false"], ["./missing"], ["yes"]) * 5:
-        await run(folder, command)
-    assert (open_files(), children()) == before
+async def test_stdin_may_be_a_template(folder: Path) -> None:
+    """Its text, with the stage's values, is all that the program reads; what is filled in is no template."""
+    (folder / "ask.md").write_text("\ufeffWrite about {{ inputs.thing }}.\n{{ evaluation.feedback }}", encoding="utf-8")
+    outcome = await run(folder, ["cat"], stdin="ask.md", inputs={"thing": "{{ output }} ü"})
+    assert outcome == Produced("Write about {{ output }} ü.\n")
 
 
-def open_files() -> int:
-    return len(list(Path("/dev/fd").iterdir()))
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "cannot read the template ask.md: No such file or directory"),
+        (b"\xff", "the template ask.md is not UTF-8"),
+        (b"{{ nonsense }}", "nonsense"),
+        (b"x" * ((1 << 20) + 1), "the template ask.md is larger than 1048576 bytes"),
+    ],
+)
+async def test_a_template_that_cannot_be_used_is_known_before_any_run(
+    folder: Path, content: bytes | None, says: str
+) -> None:
+    """The stage cannot be loaded, and is an error when it is called all the same."""
+    if content is not None:
+        (folder / "ask.md").write_bytes(content)
+    assert says in str(CommandStage(command=("cat",), folder=folder, stdin="ask.md").problem())
+    outcome = await run(folder, ["cat"], stdin="ask.md")
+    assert isinstance(outcome, Errored)
+    assert says in outcome.message
 
 
-def children() -> set[str]:
-    """This process's children where the system shows them, the dead that nobody took note of included."""
-    return {pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
+async def test_a_program_works_in_its_own_folder(folder: Path) -> None:
+    """Paths of the configuration, that of the program too, stay relative to its file."""
+    (folder / "tree").mkdir()
+    (folder / "tool.sh").write_text("#!/bin/sh\npwd\n")
+    (folder / "tool.sh").chmod(0o755)
+    (folder / "tree" / "tool.sh").write_text("#!/bin/sh\necho another\n")
+    (folder / "ask.md").write_text("text")
+    assert await run(folder, ["./tool.sh"], workdir="tree", stdin="ask.md") == Produced(f"{folder}/tree\n")
+    stage = CommandStage(command=("./tool.sh",), folder=folder, workdir="gone")
+    assert stage.problem() == "there is no folder 'gone' (workdir)"
 
 
-RUNNER = """
-import sys
-from pathlib import Path
-import anyio
-from loopkit.agents.agent import StageSpec
-from loopkit.agents.calling import call
-from loopkit.agents.command import CommandStage
-from loopkit.agents.command import _failure as failure
-from tests.agents.contexts import context
-spec = StageSpec(CommandStage(command=sys.argv[2:], folder=Path(sys.argv[1])))
-anyio.run(call, spec, context())
+async def test_lines_of_json_are_logged_while_the_program_runs(folder: Path) -> None:
+    """The program goes on when its first line has arrived, and its last object's result is the output."""
+    lines = Lines()
+
+    def sink(message: str, metadata: Mapping[str, Any]) -> None:
+        lines(message, metadata)
+        (folder / "seen").touch()
+
+    source = """
+print(json.dumps({"type": "step", "n": 1}), flush=True)
+while not os.path.exists("seen"):
+    time.sleep(0.01)
+print(json.dumps({"type": "result", "result": "a text ü", "total_cost_usd": 0.02, "usage": {"input_tokens": 7}}))
 """
+    assert await run(folder, script(folder, source), stdout="jsonl", sink=sink) == Produced("a text ü")
+    assert lines[0] == ('{"type": "step", "n": 1}', {})
+    assert lines[-1][1] == {"usage": {"input_tokens": 7}, "total_cost_usd": 0.02}
+    assert lines[-1][0].endswith("reported its usage")
 
 
-@pytest.mark.chaos
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
-@pytest.mark.parametrize("is_deaf", [False, True], ids=["plain", "deaf"])
-def test_programs_die_with_their_runner(folder: Path, number: signal.Signals, *, is_deaf: bool) -> None:
-    """However the runner ends, its commands and their children end too, whether they listen or not."""
-    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if is_deaf else ""
-    command = script(folder, deaf + FAMILY + "time.sleep(1000)")
-    with subprocess.Popen([sys.executable, "-c", RUNNER, str(folder), *command]) as runner:
-        pids = wait_for_pids(folder / "pids", 2)
-        runner.send_signal(number)
-        assert runner.wait(30) == -number
-    wait_until_gone(pids)
+@pytest.mark.parametrize(
+    ("printed", "result", "evaluation"),
+    [
+        ('{"result": {"score": 0.5, "feedback": "f"}}', None, Evaluation(0.5, "f")),
+        ('{"result": "{\\"score\\": 0.5}"}', None, Evaluation(0.5)),
+        ('{"item": {"text": "0.25"}}\n{"type": "end"}', "/item/text", Evaluation(0.25)),
+    ],
+)
+async def test_lines_of_json_may_hold_an_evaluation(
+    folder: Path, printed: str, result: str | None, evaluation: Evaluation
+) -> None:
+    """As an object, a number, or a text that is one of them as JSON."""
+    command = ["printf", "%s", printed]
+    outcome = await run(folder, command, Stage.EVALUATING, stdout="jsonl", result=result)
+    assert outcome == Evaluated(evaluation)
+
+
+async def test_a_failed_program_says_in_its_last_object_why(folder: Path) -> None:
+    """Coding tools print the reason as their result and nothing to stderr; the usage is kept all the same."""
+    lines = Lines()
+    printed = '{"is_error": true, "result": "no credit left", "total_cost_usd": 0.5}'
+    command = ["sh", "-c", f"echo '{printed}'; exit 1"]
+    outcome = await run(folder, command, stdout="jsonl", sink=lines)
+    assert outcome == Errored("exit status 1: no credit left")
+    assert ("sh reported its usage", {"total_cost_usd": 0.5}) in lines
+    assert await run(folder, ["echo", printed], stdout="jsonl") == Errored(
+        "the program reports an error: no credit left"
+    )
+
+
+def test_the_definition_follows_what_a_program_gets_and_gives(folder: Path) -> None:
+    """A template's text counts too; a command without these keys has the definition that it always had."""
+    plain = CommandStage(command=("cat",), folder=folder)
+    assert plain.definition == '["cat",{}]'
+    (folder / "ask.md").write_text("one")
+    variants: list[dict[str, Any]] = [
+        {},
+        {"stdin": "ask.md"},
+        {"stdout": "jsonl"},
+        {"stdout": "jsonl", "result": "/a"},
+        {"workdir": "tree"},
+    ]
+    definitions = [CommandStage(command=("cat",), folder=folder, **settings).definition for settings in variants]
+    (folder / "ask.md").write_text("two")
+    definitions.append(CommandStage(command=("cat",), folder=folder, stdin="ask.md").definition)
+    assert len(set(definitions)) == 6
+
+
+def test_stdin_knows_the_inputs_of_its_agent(tmp_path: Path) -> None:
+    """A name that the schema does not have is a problem, and an input that is declared may be left out."""
+    (tmp_path / "task.md").write_text("Do it for {{ inputs.audience }}!")
+    command = CommandStage(command=["cat"], stdin="task.md", folder=tmp_path)
+    known = command.for_agent(place(inputs={"properties": {"audience": {}}}))
+    assert known.problem() is None
+    assert known._input(context(), Path("usage.jsonl")) == b"Do it for !"
+    other = command.for_agent(place(inputs={"properties": {"topic": {}}}))
+    assert "names inputs.audience, which the inputs' schema does not have" in str(other.problem())

@@ -1,4 +1,4 @@
-from __future__ import annotations
+"""Stages that are Python callables, passed as such or imported by name."""
 
 import sys
 import threading
@@ -12,10 +12,10 @@ import anyio.lowlevel
 import pytest
 
 from loopkit.agents.agent import StageContext
-from loopkit.agents.python import FunctionStage, ImportedStage
-from loopkit.agents.threads import in_thread
+from loopkit.agents.stages.python import FunctionStage, ImportedStage
+from loopkit.agents.stages.threads import call_in_thread
 from loopkit.errors import InvalidConfig, StageFailed
-from tests.agents.contexts import Lines, context
+from tests.agents.context_helpers import Lines, context
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ async def test_a_sync_callable_may_run_an_event_loop_of_its_own() -> None:
 
 
 async def test_log_lines_of_a_callable_left_behind_are_dropped() -> None:
-    """Lines come through while the call lasts, and none after it was given up."""
+    """Lines are logged while the call lasts, and none after it was left behind."""
     lines, began, release, ended = Lines(), threading.Event(), threading.Event(), threading.Event()
 
     def hang(ctx: StageContext) -> None:
@@ -105,14 +105,11 @@ async def test_log_lines_of_a_callable_left_behind_are_dropped() -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(FunctionStage(hang), context(sink=lines))
-        await in_thread(partial(began.wait, 60))
+        await call_in_thread(partial(began.wait, 60))
         tasks.cancel_scope.cancel()
     release.set()
     assert ended.wait(60)
     assert lines == [("before", {"step": 1})]
-
-
-# --- Imported ----------------------------------------------------------------------------------------------------
 
 
 def folder_with(folder: Path, **modules: str) -> Path:
@@ -125,12 +122,12 @@ def folder_with(folder: Path, **modules: str) -> Path:
 async def test_a_reference_is_imported_from_its_folder(tmp_path: Path) -> None:
     """The folder of the configuration comes first on the import path; attributes of attributes are found."""
     source = "from helper import WORD\nclass Tools:\n    @staticmethod\n    async def produce(ctx): return WORD"
-    folder = folder_with(tmp_path / "a", stages=source, helper="WORD = 'found'")
+    folder = folder_with(tmp_path / "a", stages=source, helper="WORD = 'imported'")
     stage = ImportedStage("stages:Tools.produce", folder)
     assert stage.problem() is None
     assert stage.problem() is None
-    assert await stage(context()) == "found"
-    assert await stage(context()) == "found"
+    assert await stage(context()) == "imported"
+    assert await stage(context()) == "imported"
     assert sys.path[0] == str(folder)
     assert (stage.kind, stage.target, stage.definition) == ("python", "stages:Tools.produce", "stages:Tools.produce")
 
@@ -166,11 +163,11 @@ async def test_two_configurations_may_have_modules_of_one_name(tmp_path: Path) -
         ("broken:produce", "ZeroDivisionError"),
         ("leaving:produce", "SystemExit"),
         ("stages:missing", "no attribute 'missing'"),
-        ("stages:VALUE", "no callable"),
+        ("stages:VALUE", "not callable"),
     ],
 )
 async def test_what_cannot_be_loaded_says_why(tmp_path: Path, reference: str, says: str) -> None:
-    """The problem is told beforehand and is the stage's error when it is called all the same."""
+    """The problem is known beforehand, and is the stage's error when it is called all the same."""
     folder = folder_with(tmp_path / "a", broken="1 / 0", leaving="import sys; sys.exit(3)", stages="VALUE = 1")
     stage = ImportedStage(reference, folder)
     problem = stage.problem()

@@ -1,5 +1,7 @@
-from __future__ import annotations
+"""Results of stages: outputs and evaluations are parsed strictly or refused."""
 
+import dataclasses
+import datetime as dt
 import itertools
 import json
 import math
@@ -7,16 +9,17 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import pydantic
 import pytest
 from anyio.lowlevel import checkpoint
 
 from loopkit.agents.agent import StageContext, StageSpec
-from loopkit.agents.calling import call
-from loopkit.agents.python import StageFunction
-from loopkit.core import plain
+from loopkit.agents.stage_call import call_stage
+from loopkit.agents.stages.python import StageFunction
+from loopkit.core import strict_json
 from loopkit.core.outcome import Errored, Evaluated, Evaluation, Outcome, Produced
 from loopkit.core.run import Stage
-from tests.agents.contexts import context
+from tests.agents.context_helpers import context
 
 
 async def no_pause(_: float) -> None:
@@ -24,7 +27,7 @@ async def no_pause(_: float) -> None:
 
 
 async def result_of(function: StageFunction, stage: Stage = Stage.PRODUCING, *, retries: int = 0) -> Outcome:
-    return await call(StageSpec(function, retries=retries), context(stage), pause=no_pause)
+    return await call_stage(StageSpec(function, retries=retries), context(stage), pause=no_pause)
 
 
 def gives(value: Any) -> StageFunction:
@@ -33,9 +36,6 @@ def gives(value: Any) -> StageFunction:
         return value
 
     return stage
-
-
-# --- What a producer gives ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stage", [Stage.PRODUCING, Stage.REVISING])
@@ -63,11 +63,21 @@ async def test_a_subclass_of_text_is_kept_as_its_characters() -> None:
     "value", [{}, [], {"a": [1, None, 1.5, True, {"b": "ü"}]}, [[]], MappingProxyType({"a": MappingProxyType({})})]
 )
 async def test_a_mapping_or_list_is_kept_as_json(value: Any) -> None:
-    """The output is its JSON text, and says that it is one."""
+    """The output is its JSON text, and is marked as JSON."""
     outcome = await result_of(gives(value))
     assert isinstance(outcome, Produced)
     assert outcome.is_json
     assert json.loads(outcome.output) == json.loads(json.dumps(value, default=dict))
+
+
+@dataclasses.dataclass
+class Page:
+    title: str
+    weight: float = 1.0
+
+
+class Count(pydantic.RootModel[int]):
+    """A model that gives a number."""
 
 
 def cycle() -> list[Any]:
@@ -111,7 +121,8 @@ BAD_OUTPUTS: dict[str, Any] = {
     "nan": lambda: math.nan,
     "bytes": lambda: b"text",
     "set": lambda: {1},
-    "tuple": lambda: ("a", "b"),
+    "frozen set": lambda: frozenset({1}),
+    "date": lambda: dt.date(2026, 1, 2),
     "object": object,
     "coroutine": unawaited,
     "generator": generator,
@@ -123,14 +134,18 @@ BAD_OUTPUTS: dict[str, Any] = {
     "nul inside": lambda: {"a": "\0"},
     "surrogate in a key": lambda: {"\ud800": 1},
     "key": lambda: {1: 2},
-    "set inside": lambda: {"a": {1}},
+    "object inside": lambda: {"a": {1: object()}},
+    "complex inside": lambda: [1j],
+    "nan in a model": lambda: Page("a", math.nan),
+    "class": lambda: Page,
+    "model of a number": lambda: Count(5),
     "bytes inside": lambda: [b""],
     "huge integer": lambda: [10**5000],
     "cycle": cycle,
     "deep": lambda: deep(100_000),
-    "large text": lambda: "x" * (plain.MAX_OUTPUT_BYTES + 1),
-    "large text in bytes": lambda: "ü" * (plain.MAX_OUTPUT_BYTES // 2 + 1),
-    "large json": lambda: ["x" * plain.MAX_OUTPUT_BYTES],
+    "large text": lambda: "x" * (strict_json.MAX_OUTPUT_BYTES + 1),
+    "large text in bytes": lambda: "ü" * (strict_json.MAX_OUTPUT_BYTES // 2 + 1),
+    "large json": lambda: ["x" * strict_json.MAX_OUTPUT_BYTES],
 }
 
 
@@ -153,11 +168,8 @@ async def test_what_cannot_be_kept_is_an_error_at_once(name: str) -> None:
 
 async def test_text_of_the_greatest_size_is_kept() -> None:
     """The bound itself is allowed."""
-    text = "x" * plain.MAX_OUTPUT_BYTES
+    text = "x" * strict_json.MAX_OUTPUT_BYTES
     assert await result_of(gives(text)) == Produced(text)
-
-
-# --- What an evaluator gives -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -167,6 +179,13 @@ async def test_text_of_the_greatest_size_is_kept() -> None:
         (-0.0, Evaluation(0.0)),
         (1, Evaluation(1.0)),
         (0.72, Evaluation(0.72)),
+        (0.1 * 3 / 0.3, Evaluation(1.0)),
+        (1 - 1e-10, Evaluation(1.0)),
+        (-1e-10, Evaluation(0.0)),
+        (1e-8, Evaluation(1e-8)),
+        ((0.5, "shorter"), Evaluation(0.5, "shorter")),
+        ((1, None), Evaluation(1.0)),
+        ({"score": 0.5, "reason": "shorter"}, Evaluation(0.5, "shorter", rest={"reason": "shorter"})),
         ({"score": 0.5}, Evaluation(0.5)),
         ({"score": 1, "feedback": "shorter"}, Evaluation(1.0, "shorter")),
         ({"score": 0.5, "feedback": None}, Evaluation(0.5)),
@@ -178,7 +197,7 @@ async def test_text_of_the_greatest_size_is_kept() -> None:
     ],
 )
 async def test_an_evaluation_is_a_score_and_what_comes_with_it(value: Any, evaluation: Evaluation) -> None:
-    """A mapping with a score, or the score alone; what else is in it is kept by its key."""
+    """A mapping with a score, or the score alone; other values are kept by their keys."""
     outcome = await result_of(gives(value), Stage.EVALUATING)
     assert outcome == Evaluated(evaluation)
     assert type(outcome.evaluation.score) is float
@@ -194,6 +213,7 @@ BAD_SCORES: dict[str, Any] = {
     "infinity": math.inf,
     "below": -0.1,
     "above": 1.0001,
+    "just above": 1 + 1e-8,
     "per cent": 72,
     "huge": 10**5000,
     "complex": 0.5j,
@@ -214,10 +234,10 @@ async def test_a_score_that_is_none_is_an_error_with_its_own_retries(name: str, 
         return {"score": answer} if is_inside else answer
 
     spec = StageSpec(evaluate, retries=1)
-    outcome = await call(spec, context(Stage.EVALUATING), pause=no_pause)
+    outcome = await call_stage(spec, context(Stage.EVALUATING), pause=no_pause)
     assert isinstance(outcome, Errored)
     assert outcome.message.startswith("invalid score: ")
-    assert await call(spec, context(Stage.EVALUATING), pause=no_pause) == Evaluated(Evaluation(0.5))
+    assert await call_stage(spec, context(Stage.EVALUATING), pause=no_pause) == Evaluated(Evaluation(0.5))
 
 
 @pytest.mark.parametrize(
@@ -244,4 +264,4 @@ async def test_a_malformed_evaluation_is_an_error(value: Any, says: str) -> None
 async def test_a_forgotten_await_in_an_evaluator_is_an_error() -> None:
     """The coroutine is closed, so that nothing warns of it later."""
     outcome = await result_of(gives(unawaited()), Stage.EVALUATING)
-    assert outcome == Errored("invalid score: a coroutine, not a number")
+    assert outcome == Errored("invalid score: a coroutine, not a number; await it")

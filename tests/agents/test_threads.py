@@ -1,4 +1,4 @@
-from __future__ import annotations
+"""Daemon threads: calls run at once, and a call that hangs is left behind."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from functools import partial
 import anyio
 import pytest
 
-from loopkit.agents.threads import DaemonThreads, in_thread, result_of, settled
+from loopkit.agents.stages.threads import DaemonThreads, call_in_thread, wait_for_result, wait_until_done
 
 COLOUR: ContextVar[str] = ContextVar("colour", default="none")
 
@@ -17,16 +17,16 @@ COLOUR: ContextVar[str] = ContextVar("colour", default="none")
 async def test_a_call_is_made_in_another_thread_with_the_callers_context() -> None:
     """The thread is a daemon, and context variables are seen in it."""
     COLOUR.set("green")
-    thread, colour = await in_thread(lambda: (threading.current_thread(), COLOUR.get()))
+    thread, colour = await call_in_thread(lambda: (threading.current_thread(), COLOUR.get()))
     assert thread is not threading.current_thread()
     assert thread.daemon
     assert colour == "green"
 
 
 async def test_one_thread_does_for_calls_that_follow_each_other() -> None:
-    """A thread is used again as soon as it has told its result."""
+    """A thread is used again as soon as it has passed its result on."""
     threads = DaemonThreads()
-    used = {await result_of(threads.call(threading.get_ident)) for _ in range(20)}
+    used = {await wait_for_result(threads.call(threading.get_ident)) for _ in range(20)}
     assert len(used) == 1
 
 
@@ -35,13 +35,13 @@ async def test_calls_at_the_same_time_have_a_thread_each() -> None:
     barrier = threading.Barrier(8, timeout=60)
     async with anyio.create_task_group() as tasks:
         for _ in range(8):
-            tasks.start_soon(in_thread, barrier.wait)
+            tasks.start_soon(call_in_thread, barrier.wait)
 
 
 async def test_what_a_call_raises_reaches_the_caller() -> None:
     """Every exception is carried over, the unusual ones too."""
     with pytest.raises(SystemExit, match="over"):
-        await in_thread(lambda: sys.exit("over"))
+        await call_in_thread(lambda: sys.exit("over"))
 
 
 async def test_a_cancelled_caller_leaves_the_call_behind() -> None:
@@ -54,8 +54,8 @@ async def test_a_cancelled_caller_leaves_the_call_behind() -> None:
         ended.set()
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(in_thread, hang)
-        await in_thread(partial(began.wait, 60))
+        tasks.start_soon(call_in_thread, hang)
+        await call_in_thread(partial(began.wait, 60))
         tasks.cancel_scope.cancel()
     assert not ended.is_set()
     release.set()
@@ -77,25 +77,25 @@ async def test_a_call_cancelled_before_its_thread_began_is_not_made(monkeypatch:
         future = threads.call(lambda: called.append("cancelled"))
     future.cancel()
     release.set()
-    await settled(future)
-    await result_of(threads.call(lambda: called.append("next")))
+    await wait_until_done(future)
+    await wait_for_result(threads.call(lambda: called.append("next")))
     assert called == ["next"]
 
 
 async def test_an_idle_thread_ends() -> None:
     """A burst of calls leaves no threads behind for ever."""
     threads = DaemonThreads(idle_seconds=0.01)
-    thread = await result_of(threads.call(threading.current_thread))
+    thread = await wait_for_result(threads.call(threading.current_thread))
     thread.join(60)
     assert not thread.is_alive()
-    assert await result_of(threads.call(threading.current_thread)) is not thread
+    assert await wait_for_result(threads.call(threading.current_thread)) is not thread
 
 
 async def test_a_thread_that_is_about_to_end_serves_the_call_it_was_given() -> None:
     """However short threads wait for a call, none is lost."""
     threads = DaemonThreads(idle_seconds=0)
     for number in range(50):
-        assert await result_of(threads.call(partial(abs, -number))) == number
+        assert await wait_for_result(threads.call(partial(abs, -number))) == number
 
 
 def test_an_event_loop_that_is_over_hurts_nobody() -> None:
@@ -110,9 +110,9 @@ def test_an_event_loop_that_is_over_hurts_nobody() -> None:
 
     async def leave() -> None:
         future = threads.call(hang)
-        await in_thread(partial(began.wait, 60))
+        await call_in_thread(partial(began.wait, 60))
         with anyio.move_on_after(0):
-            await result_of(future)
+            await wait_for_result(future)
 
     anyio.run(leave)
     release.set()
@@ -125,10 +125,10 @@ def test_a_thread_left_behind_does_not_keep_the_interpreter(backend: str) -> Non
     """A process ends although a stage hangs in one of its threads."""
     program = f"""
 import anyio, threading
-from loopkit.agents.threads import in_thread
+from loopkit.agents.stages.threads import call_in_thread
 async def main():
     with anyio.move_on_after(0.05):
-        await in_thread(threading.Event().wait)
+        await call_in_thread(threading.Event().wait)
     print("left")
 anyio.run(main, backend={backend!r})
 """

@@ -1,0 +1,1 @@
+"""Tests that the benchmarks run, and that a loop sends no more statements than before."""

@@ -1,16 +1,14 @@
-"""What a lone loop sends to a database, counted as the drivers saw it. Counts do not depend on the machine."""
+"""Statements and commits of a single loop, counted at the drivers. Counts do not depend on the machine."""
 
-from __future__ import annotations
-
-from benchmarks import counting
+from benchmarks import statement_counts
 
 BOUNDARIES = 4
 MOST_COMMITS = 6
-"""The enqueue, the claim and the boundaries; a claim may ride with the last boundary of the loop before."""
+"""The enqueue, the claim and the boundaries; a claim may share a transaction with the end of the loop before."""
 MOST_STATEMENTS = {"sqlite": 50, "postgresql": 33}
 """BEGIN, COMMIT and time limits included."""
 LAST_CLAIM = 0.5
-"""What the last claim may add to each loop of two: it finds nothing, and rides with a boundary or does not."""
+"""Most that the last claim adds to each of two loops: it finds nothing, and may share a transaction with a boundary."""
 
 
 async def test_a_loop_on_sqlite_costs_six_commits_at_most(sqlite_url: str) -> None:
@@ -24,6 +22,6 @@ async def test_a_loop_on_postgresql_costs_six_commits_at_most(postgres_url: str)
 
 
 async def check(url: str, kind: str) -> None:
-    found = await counting.per_loop(url)
+    found = await statement_counts.per_loop(url)
     assert BOUNDARIES <= found["commits"] <= MOST_COMMITS + LAST_CLAIM
     assert found["commits"] < found["statements"] <= MOST_STATEMENTS[kind]

@@ -1,1 +1,1 @@
-"""The pages in a real browser, Chromium without a window."""
+"""Tests of the dashboard in a real browser: Chromium without a window."""

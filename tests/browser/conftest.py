@@ -1,6 +1,4 @@
-"""A browser, pages that watch for what must never happen in them, and a dashboard full of runs."""
-
-from __future__ import annotations
+"""Fixtures: a browser, pages that record what must never happen in them, and a dashboard with runs in every state."""
 
 import json
 import os
@@ -14,15 +12,15 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from loopkit_web import allow_all, create_app
-from tests.browser.seeding import World, agents, fill
-from tests.browser.serving import InThread
-from tests.tools import require_tool
+from tests.browser.seed_helpers import World, agents, fill
+from tests.browser.server_helpers import InThread
+from tests.tool_helpers import require_tool
 
 playwright = pytest.importorskip("playwright.sync_api", reason="missing tool playwright (pip install playwright)")
 playwright.expect.set_options(timeout=30_000)  # for a machine that does much else; nothing here is timed
 
 ROOT = Path(__file__).parent.parent.parent
-SHOTS = ROOT / ".out" / "screenshots"
+SCREENSHOTS = ROOT / ".out" / "screenshots"
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
 FLAGS = [
     "--disable-background-networking",
@@ -47,9 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """Chromium of the system, without a window.
+    """The system's Chromium, without a window.
 
-    Its driver has an event loop running in this thread, in which no asynchronous test could run: so one a module.
+    Its driver keeps an event loop running in this thread, where no asynchronous test could run: one for each module.
     """
     path = require_tool("chromium", "the pages in a real browser")
     flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
@@ -59,8 +57,8 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-class Watched:
-    """What happened in the pages of one test that should not have."""
+class PageWatch:
+    """Record of what should not have happened in the pages of one test, and of their requests."""
 
     def __init__(self, allowed: tuple[str, ...]) -> None:
         self.allowed = allowed
@@ -90,19 +88,20 @@ Opener = Callable[..., Any]
 
 @pytest.fixture
 def served() -> Iterator[Callable[[Any], str]]:
-    """Serves apps, each on a port of its own, for as long as the test's pages are open."""
+    """Function that serves an app on its own port until the test's pages are closed, and returns its URL."""
     with ExitStack() as servers:
         yield lambda app: servers.enter_context(InThread(app))
 
 
 @pytest.fixture
 def opened(chromium: Any, served: object) -> Iterator[Opener]:
-    """Opens pages, each in a browser context of its own. In the end: no script error, no dialog, no policy report.
+    """Function that opens a page in its own browser context.
 
-    A test says with ``allowed`` which lines of the console it provokes itself, e.g. a refused form's 422.
+    At the end of the test there was no script error, no dialog and no policy report. With ``allowed`` a test names
+    lines of the console that it causes itself, e.g. the 422 of a rejected form.
     """
     with ExitStack() as contexts:
-        seen: list[tuple[Any, Watched]] = []
+        seen: list[tuple[Any, PageWatch]] = []
 
         def open_page(*, allowed: tuple[str, ...] = (), **options: Any) -> Any:
             context = chromium.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
@@ -110,7 +109,7 @@ def opened(chromium: Any, served: object) -> Iterator[Opener]:
             context.set_default_timeout(30_000)
             context.add_init_script(WATCH)
             page = context.new_page()
-            watched = Watched(allowed)
+            watched = PageWatch(allowed)
             watched.attach(page)
             context.on("page", watched.attach)
             page.watched = watched
@@ -125,35 +124,35 @@ def opened(chromium: Any, served: object) -> Iterator[Opener]:
 
 
 def options_allow_scripts(page: Any) -> bool:
-    """Whether scripts run in this page; where they do not there is nothing to ask."""
+    """Return whether scripts run in this page."""
     return not getattr(page, "without_scripts", False)
 
 
 @pytest.fixture(scope="session")
 def world() -> Iterator[tuple[str, dict[str, str], World]]:
-    """A served dashboard with runs in every state: its address, the ids of the telling runs, and the store."""
-    made = World()
+    """A served dashboard with runs in every state: its URL, the ids of runs by their state, and the store."""
+    seeded = World()
     with start_blocking_portal() as portal:
-        ids = portal.call(fill, made)
-    made.clock.at = datetime.now(UTC)  # it stands still, so that no run stalls while the tests look at it
-    with InThread(create_app(made.store, agents(), access=allow_all)) as url:
-        yield url, ids, made
+        ids = portal.call(fill, seeded)
+    seeded.clock.at = datetime.now(UTC)  # it stands still, so that no run stalls during the tests
+    with InThread(create_app(seeded.store, agents(), access=allow_all)) as url:
+        yield url, ids, seeded
 
 
 def open_page(page: Any, address: str) -> None:
-    """Open a page and wait until its script has taken it in hand, so that keys and dialogs are there."""
+    """Open a page and wait until its script has run, so that shortcuts and dialogs work."""
     page.goto(address)
-    taken_in_hand(page)
+    wait_for_script(page)
 
 
-def taken_in_hand(page: Any) -> None:
-    """Wait until the script of the page that is open, or coming, has run to its end."""
+def wait_for_script(page: Any) -> None:
+    """Wait until the script of the page that is open, or loading, has run."""
     playwright.expect(page.locator("#theme")).to_be_visible()
 
 
 def axe(page: Any) -> list[str]:
-    """Give what axe finds wrong with a page, for WCAG 2.2 A and AA and its best practices."""
-    # the policy of the page forbids added scripts, not those of the debugger
+    """Return what axe reports about a page, for WCAG 2.2 A and AA and its best practices."""
+    # the page's policy blocks added scripts, but not those of the debugger
     page.evaluate(AXE + "; undefined")
     found = page.evaluate(
         "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
@@ -164,7 +163,7 @@ def axe(page: Any) -> list[str]:
     ]
 
 
-def shoot(page: Any, name: str) -> None:
-    """Keep a picture of a whole page."""
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=str(SHOTS / f"{name}.png"), full_page=True)
+def save_screenshot(page: Any, name: str) -> None:
+    """Save a screenshot of a whole page."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=str(SCREENSHOTS / f"{name}.png"), full_page=True)

@@ -1,6 +1,4 @@
-"""The start form: nested values, lists, choices and bounds, refused at the right field and taken the second time."""
-
-from __future__ import annotations
+"""Tests of the start form: nested values, lists, choices and bounds; rejected at the right field, then accepted."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,17 +7,17 @@ import pytest
 from playwright.sync_api import expect
 
 from loopkit import MemoryStore
-from loopkit.testing.blocking import Blocking
+from loopkit.testing.sync_calls import Blocking
 from loopkit_web import allow_all, create_app
-from tests.browser.conftest import Opener, axe, shoot, taken_in_hand
-from tests.browser.seeding import agents
+from tests.browser.conftest import Opener, axe, save_screenshot, wait_for_script
+from tests.browser.seed_helpers import agents
 
 THESIS = "Mid-market logistics buyers that outgrew spreadsheets"
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
-def test_a_nested_form_is_refused_and_then_taken(scripts: bool, opened: Opener, served: Callable[[Any], str]) -> None:
-    """All faults are told at once, each at its field, with everything typed still there; corrected, it starts."""
+def test_nested_form_is_rejected_and_then_accepted(scripts: bool, opened: Opener, served: Callable[[Any], str]) -> None:
+    """All faults are shown at once, each at its field, and everything typed remains; corrected, it starts a run."""
     store = MemoryStore()
     url = served(create_app(store, agents(), access=allow_all))
     page = opened(java_script_enabled=scripts, allowed=("422 (Unprocessable",))
@@ -38,7 +36,7 @@ def test_a_nested_form_is_refused_and_then_taken(scripts: bool, opened: Opener, 
     form.get_by_label("Leave out existing customers").uncheck()
     form.get_by_role("button", name="Start run").last.click()
 
-    expect(form.get_by_role("alert")).to_contain_text("5 fields need another look. Nothing was started.")
+    expect(form.get_by_role("alert")).to_contain_text("5 fields have errors. No run was started.")
     faults = {
         "Thesis": "Is too short",
         "Companies": "Is greater than the maximum of 100",
@@ -46,11 +44,11 @@ def test_a_nested_form_is_refused_and_then_taken(scripts: bool, opened: Opener, 
         "At least": "Is required",
         "At most": "Is not of type 'integer'",
     }
-    for label, words in faults.items():
+    for label, text in faults.items():
         field = form.get_by_label(label, exact=True)
         expect(field).to_have_attribute("aria-invalid", "true")
         described = str(field.get_attribute("aria-describedby")).split()[0]
-        expect(page.locator(f"[id='{described}']")).to_have_text(words)
+        expect(page.locator(f"[id='{described}']")).to_have_text(text)
     expect(form.get_by_label("Thesis", exact=True)).to_have_value("too short")
     expect(form.get_by_label("Region", exact=True)).to_have_value("Nordics")
     expect(form.get_by_label("Companies", exact=True)).to_have_value("250")
@@ -60,7 +58,7 @@ def test_a_nested_form_is_refused_and_then_taken(scripts: bool, opened: Opener, 
     if scripts:
         expect(page.locator("#faults")).to_be_focused()
         assert axe(page) == []
-        shoot(page, "start-refused")
+        save_screenshot(page, "start-refused")
         form.get_by_role("link", name="Companies").click()
 
     form.get_by_label("Thesis", exact=True).fill(THESIS)
@@ -83,7 +81,7 @@ def test_a_nested_form_is_refused_and_then_taken(scripts: bool, opened: Opener, 
     }
 
     if scripts:
-        taken_in_hand(page)
+        wait_for_script(page)
     page.get_by_role("link", name="Edit and rerun").click()
     again = page.locator("dialog" if scripts else "main")
     expect(again.get_by_label("Thesis", exact=True)).to_have_value(THESIS)
@@ -91,8 +89,8 @@ def test_a_nested_form_is_refused_and_then_taken(scripts: bool, opened: Opener, 
     expect(again.get_by_label("Leave out existing customers")).not_to_be_checked()
 
 
-def test_a_double_click_starts_one_run(opened: Opener, served: Callable[[Any], str]) -> None:
-    """However often the button is pressed, and the form sent, there is one run."""
+def test_double_click_starts_one_run(opened: Opener, served: Callable[[Any], str]) -> None:
+    """However often the button is pressed and the form submitted, one run is started."""
     store = MemoryStore()
     url = served(create_app(store, agents(), access=allow_all))
     page = opened()
@@ -108,8 +106,8 @@ def test_a_double_click_starts_one_run(opened: Opener, served: Callable[[Any], s
     assert page.locator("tr.run").count() <= 2, keys
 
 
-def test_a_file_is_dropped_into_a_text(opened: Opener, world: tuple[str, dict[str, str], Any]) -> None:
-    """A text file that is dropped on a long text becomes that text."""
+def test_file_is_dropped_into_a_text_field(opened: Opener, world: tuple[str, dict[str, str], Any]) -> None:
+    """A text file that is dropped on a text field becomes its text."""
     url, _, _ = world
     page = opened()
     page.goto(url + "/agents/start?agent=target_builder")
@@ -124,8 +122,8 @@ def test_a_file_is_dropped_into_a_text(opened: Opener, world: tuple[str, dict[st
     expect(page.get_by_label("Thesis", exact=True)).to_have_value("from a file")
 
 
-def test_a_server_that_is_away_loses_nothing(opened: Opener, world: tuple[str, dict[str, str], Any]) -> None:
-    """When the form cannot be sent it stays as it was typed, and says so."""
+def test_unreachable_server_loses_nothing(opened: Opener, world: tuple[str, dict[str, str], Any]) -> None:
+    """A form that cannot be submitted remains as it was typed, and says so."""
     url, _, _ = world
     page = opened(allowed=("ERR_FAILED", "Failed to load"))
     page.goto(url + "/agents")
@@ -134,6 +132,6 @@ def test_a_server_that_is_away_loses_nothing(opened: Opener, world: tuple[str, d
     form.get_by_label("Thesis", exact=True).fill(THESIS)
     page.route("**/agents/start", lambda route: route.abort())
     form.get_by_role("button", name="Start run").last.click()
-    expect(form.get_by_text("The server cannot be reached. Nothing was started")).to_be_visible()
+    expect(form.get_by_text("The server cannot be reached. No run was started")).to_be_visible()
     expect(form.get_by_label("Thesis", exact=True)).to_have_value(THESIS)
     expect(form.get_by_role("button", name="Start run").last).not_to_have_attribute("aria-busy", "true")

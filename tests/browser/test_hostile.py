@@ -1,6 +1,4 @@
-"""Hostile artifacts in a real browser: what fires in a careless page does nothing at all in ours."""
-
-from __future__ import annotations
+"""Tests of hostile artifacts in a real browser: a payload that works in an unprotected page does nothing in ours."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -18,12 +16,13 @@ from loopkit.core.lease import Claimant
 from loopkit.core.outcome import Evaluated, Evaluation, Produced
 from loopkit_web import Streams, allow_all, create_app
 from tests.browser.conftest import Opener, open_page
-from tests.browser.payloads import payloads
-from tests.browser.seeding import World, agents
-from tests.browser.serving import InThread
+from tests.browser.payload_helpers import generate_payloads
+from tests.browser.seed_helpers import World, agents
+from tests.browser.server_helpers import InThread
 
-ENOUGH = 500
-A_RUN = 60
+MIN_PAYLOADS = 500
+PAYLOADS_PER_RUN = 60
+PAYLOADS_PER_PAGE = 120
 LISTEN = """
 window.__fired = new Set();
 addEventListener('message', (event) => typeof event.data === 'number' && __fired.add(event.data));
@@ -42,24 +41,25 @@ PRESS_ALL = """async () => {
     }
     return [...__fired];
 }"""
-ALL = list(payloads())
+ALL = list(generate_payloads())
 
 
-def careless(text: str) -> str:
-    """What a page shows that trusts its artifacts: raw HTML, and any address."""
+def unprotected(text: str) -> str:
+    """Return Markdown as a page renders it that trusts its artifacts: with raw HTML, and any URL."""
     parser = MarkdownIt("commonmark", {"html": True}).enable("table")
     parser.validateLink = lambda url: True  # type: ignore[method-assign]
     html: str = parser.render(text)
     return html
 
 
-def harness(some: Sequence[tuple[int, str]]) -> str:
-    frames = (f'<iframe srcdoc="{escape(careless(text))}"></iframe>' for _, text in some)
+def unprotected_page(payloads: Sequence[tuple[int, str]]) -> str:
+    """Return a page with one frame for each payload."""
+    frames = (f'<iframe srcdoc="{escape(unprotected(text))}"></iframe>' for _, text in payloads)
     return "<!doctype html>" + "".join(frames)
 
 
-class _Careless:
-    """Serves pages without any policy; what they ask for beside that is not there."""
+class UnprotectedApp:
+    """App that serves pages without a policy; anything else is a 404."""
 
     def __init__(self, pages: Sequence[str]) -> None:
         self._pages = pages
@@ -67,51 +67,51 @@ class _Careless:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         name = scope["path"][1:]
-        there = name.isdigit() and int(name) < len(self._pages)
-        body = self._pages[int(name)] if there else "nothing"
-        await Response(body, 200 if there else 404, media_type="text/html")(scope, receive, send)
+        exists = name.isdigit() and int(name) < len(self._pages)
+        body = self._pages[int(name)] if exists else "nothing"
+        await Response(body, 200 if exists else 404, media_type="text/html")(scope, receive, send)
 
 
 @pytest.fixture(scope="module")
 def fired(chromium: Any) -> set[int]:
-    """The numbers of the payloads that do something in a careless page: run a script, or load from elsewhere."""
+    """Numbers of the payloads that work in an unprotected page: they run a script, or load from another origin."""
     context = chromium.new_context()
     context.add_init_script(LISTEN)
-    found: set[int] = set()
-    pages = [harness(ALL[at : at + 120]) for at in range(0, len(ALL), 120)]
+    numbers: set[int] = set()
+    pages = [unprotected_page(ALL[at : at + PAYLOADS_PER_PAGE]) for at in range(0, len(ALL), PAYLOADS_PER_PAGE)]
 
     def note(url: str) -> None:
-        if away := re.match(r"https?://evil\.test/(\d+)", url):
-            found.add(int(away[1]))
+        if match := re.match(r"https?://evil\.test/(\d+)", url):
+            numbers.add(int(match[1]))
 
     context.on("request", lambda request: note(request.url))
     context.on("dialog", lambda dialog: dialog.dismiss())
     page = context.new_page()
-    with InThread(_Careless(pages)) as url:
+    with InThread(UnprotectedApp(pages)) as url:
         for number in range(len(pages)):
             page.goto(f"{url}/{number}")
-            found.update(page.evaluate(PRESS_ALL))
+            numbers.update(page.evaluate(PRESS_ALL))
     context.close()
-    return found
+    return numbers
 
 
-async def fill(world: World, some: Sequence[tuple[int, str]]) -> str:
-    """Make a run that has a payload in every place that holds text."""
+async def fill(world: World, payloads: Sequence[tuple[int, str]]) -> str:
+    """Create a run with a payload in every place that holds text, and return its id."""
     world.clock.at = None
-    text = some[0][1]
-    inputs = {"subject": text, "nested": {text: [text]}, "markdown": "\n".join(one for _, one in some[:5])}
+    text = payloads[0][1]
+    inputs = {"subject": text, "nested": {text: [text]}, "markdown": "\n".join(payload for _, payload in payloads[:5])}
     run = await world.submit(
-        "target_builder", inputs, max_attempts=len(some), pass_threshold=1.0, actor=text, cycle_id=text[:180]
+        "target_builder", inputs, max_attempts=len(payloads), pass_threshold=1.0, actor=text, cycle_id=text[:180]
     )
     held = await world.store.claim_run(_claimant(text), run.id)
-    for _, one in some:
+    for _, payload in payloads:
         run = await world.store.get_run(run.id)
-        metadata = {one: one, "k": [one]}
-        event = NewEvent(event_type=EventType.LOG, stage=run.current_stage, message=one, metadata=metadata)
-        await world.store.record(held.lease, machine.log(run, [event]))
+        metadata = {payload: payload, "k": [payload]}
+        event = NewEvent(event_type=EventType.LOG, stage=run.current_stage, message=payload, metadata=metadata)
+        await world.store.record(held.lease, machine.log_change(run, [event]))
         world.clock.at = None
-        await _made(world, held, one)
-        await _judged(world, held, one)
+        await _produce(world, held, payload)
+        await _evaluate(world, held, payload)
     return run.id
 
 
@@ -119,28 +119,29 @@ def _claimant(text: str) -> Any:
     return Claimant(name=f"{text[:100]}:1")
 
 
-async def _made(world: World, held: Any, text: str) -> None:
+async def _produce(world: World, held: Any, text: str) -> None:
     run = await world.store.get_run(held.run.id)
-    await world.store.record(held.lease, machine.advance(run, Produced(text)))
+    await world.store.record(held.lease, machine.outcome_change(run, Produced(text)))
 
 
-async def _judged(world: World, held: Any, text: str) -> None:
+async def _evaluate(world: World, held: Any, text: str) -> None:
     run = await world.store.get_run(held.run.id)
     rest = {"criteria": {text: {"score": 0.2, "feedback": text}}, "more": text, text: text}
-    await world.store.record(held.lease, machine.advance(run, Evaluated(Evaluation(0.1, text, rest=rest))))
+    await world.store.record(held.lease, machine.outcome_change(run, Evaluated(Evaluation(0.1, text, rest=rest))))
 
 
-def test_every_payload_that_fires_elsewhere_does_nothing_here(
+def test_working_payloads_do_nothing_in_the_dashboard(
     fired: set[int], opened: Opener, served: Callable[[Any], str]
 ) -> None:
     """At least 500 payloads, in outputs, feedback, criteria, logs, metadata, inputs and names, on every page that shows
-    them: no script, no dialog, no request to elsewhere, no report of the policy, and no address but plain ones."""
+    them: no script runs, no dialog opens, no request leaves, the policy reports nothing, and all URLs are plain."""
     corpus = [(number, text) for number, text in ALL if number in fired]
-    print(f"{len(corpus)} of {len(ALL)} payloads fire")
-    assert len(corpus) >= ENOUGH
+    print(f"{len(corpus)} of {len(ALL)} payloads work")
+    assert len(corpus) >= MIN_PAYLOADS
     world = World()
     with start_blocking_portal() as portal:
-        runs = [portal.call(fill, world, corpus[start : start + A_RUN]) for start in range(0, len(corpus), A_RUN)]
+        starts = range(0, len(corpus), PAYLOADS_PER_RUN)
+        runs = [portal.call(fill, world, corpus[start : start + PAYLOADS_PER_RUN]) for start in starts]
     url = served(create_app(world.store, agents(), access=allow_all))
     page = opened()
     page.context.add_init_script(LISTEN)
@@ -154,12 +155,12 @@ def test_every_payload_that_fires_elsewhere_does_nothing_here(
         shown += page.locator(".prose").count() if "tab=artifacts" in path else 0
         assert page.evaluate("[...__fired]") == [], path
         assert page.evaluate("__reports") == [], path
-        assert page.evaluate(ODD_ONES) == [], path
+        assert page.evaluate(FORBIDDEN_ELEMENTS) == [], path
     assert shown == len(corpus), "each payload was rendered as Markdown"
     assert page.watched.off_origin(url) == []
 
 
-ODD_ONES = """[...document.querySelectorAll('main *')].filter((one) =>
+FORBIDDEN_ELEMENTS = """[...document.querySelectorAll('main *')].filter((one) =>
     ['SCRIPT', 'IFRAME', 'OBJECT', 'EMBED', 'IMG', 'VIDEO', 'AUDIO', 'STYLE', 'LINK', 'BASE', 'META', 'MATH'].includes(
         one.tagName)
     || [...one.attributes].some((a) => /^on|^style$|^srcdoc$|^formaction$/.test(a.name) && !/^\\/bulk/.test(a.value))
@@ -168,28 +169,28 @@ ODD_ONES = """[...document.querySelectorAll('main *')].filter((one) =>
 ).map((one) => one.outerHTML.slice(0, 200))"""
 
 
-def test_a_raw_artifact_is_a_file_and_never_a_page(opened: Opener, served: Callable[[Any], str], tmp_path: Any) -> None:
-    """An artifact that is opened by its own address is downloaded, whatever it is called and holds."""
+def test_raw_artifact_is_a_download_and_never_a_page(opened: Opener, served: Callable[[Any], str]) -> None:
+    """An artifact that is opened by its own URL is downloaded, whatever its name and content."""
     world = World()
 
-    async def make() -> str:
+    async def submit() -> str:
         world.clock.at = None
         run = await world.submit("target_builder", {})
         held = await world.store.claim_run(Claimant(name="a:1"), run.id)
         html = Produced("<script>top.postMessage(1,'*')</script>")
-        await world.store.record(held.lease, machine.advance(held.run, html, output_suffix=".html"))
+        await world.store.record(held.lease, machine.outcome_change(held.run, html, output_suffix=".html"))
         return run.id
 
     with start_blocking_portal() as portal:
-        run_id = portal.call(make)
+        run_id = portal.call(submit)
     url = served(create_app(world.store, agents(), access=allow_all))
     page = opened()
     page.goto(f"{url}/agents/{run_id}?tab=artifacts")
     with page.expect_download() as download:
         page.get_by_role("link", name="Download attempt-1.html").click()
     assert download.value.suggested_filename == "attempt-1.html"
-    answer = page.request.get(download.value.url)
-    assert answer.headers["content-security-policy"] == "sandbox; default-src 'none'"
-    assert answer.headers["content-disposition"].startswith("attachment")
-    assert answer.headers["content-type"] == "application/octet-stream"
-    assert answer.headers["x-content-type-options"] == "nosniff"
+    response = page.request.get(download.value.url)
+    assert response.headers["content-security-policy"] == "sandbox; default-src 'none'"
+    assert response.headers["content-disposition"].startswith("attachment")
+    assert response.headers["content-type"] == "application/octet-stream"
+    assert response.headers["x-content-type-options"] == "nosniff"

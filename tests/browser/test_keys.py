@@ -1,6 +1,4 @@
-"""By keyboard alone, and what a list does while somebody reads it."""
-
-from __future__ import annotations
+"""Tests of the keyboard, and of a list that changes while it is read."""
 
 import contextlib
 import re
@@ -12,16 +10,16 @@ from playwright.sync_api import expect
 
 from loopkit import MemoryStore
 from loopkit.core.run import NewRun
-from loopkit.testing.blocking import Blocking
+from loopkit.testing.sync_calls import Blocking
 from loopkit_web import Streams, allow_all, create_app
-from tests.browser.conftest import Opener, open_page, taken_in_hand
-from tests.browser.seeding import agents
+from tests.browser.conftest import Opener, open_page, wait_for_script
+from tests.browser.seed_helpers import agents
 
 World = tuple[str, dict[str, str], Any]
 
 
-def test_a_list_and_a_run_by_keyboard_alone(opened: Opener, world: World) -> None:
-    """Every step has its key: search, rows, choose, open, attempts, back to the list, runners, and the help."""
+def test_list_and_run_by_keyboard_alone(opened: Opener, world: World) -> None:
+    """Every step has its key: search, rows, select, open, attempts, back to the list, runners, and the help."""
     url, _, _ = world
     page = opened()
     open_page(page, url + "/agents")
@@ -45,39 +43,39 @@ def test_a_list_and_a_run_by_keyboard_alone(opened: Opener, world: World) -> Non
     expect(page.get_by_role("button", name="Review and retry")).to_be_visible()
     press("Enter")
     page.wait_for_url(re.compile("/agents/run_"))
-    taken_in_hand(page)
+    wait_for_script(page)
     press("]")
     expect(page.locator("#attempt-1")).to_be_focused()
     go(page, "r", url + "/runners")
     press("?")
-    expect(page.get_by_role("dialog").get_by_text("Single keys are on")).to_be_visible()
-    page.get_by_role("dialog").get_by_label("Single keys are on").uncheck()
+    expect(page.get_by_role("dialog").get_by_text("Single-key shortcuts")).to_be_visible()
+    page.get_by_role("dialog").get_by_label("Single-key shortcuts").uncheck()
     press("Escape")
     press("g")
     press("l")
-    assert page.url == url + "/runners", "single keys are off now"
+    assert page.url == url + "/runners", "single-key shortcuts are off now"
     page.click("#keys")
-    page.get_by_role("dialog").get_by_label("Single keys are on").check()
+    page.get_by_role("dialog").get_by_label("Single-key shortcuts").check()
     press("Escape")
     go(page, "l", url + "/agents")
     press("s")
-    expect(page.get_by_role("dialog").get_by_role("heading", name="Start a workflow")).to_be_visible()
+    expect(page.get_by_role("dialog").get_by_role("heading", name="Start a run")).to_be_visible()
     press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
 def go(page: Any, key: str, address: str) -> None:
-    """Press g and then a key, again where this machine was too slow for the two to belong together."""
+    """Press g and then a key; again if this machine was too slow for the two to count as one shortcut."""
     while page.url != address:
         page.keyboard.press("g")
         page.keyboard.press(key)
         with contextlib.suppress(playwright.TimeoutError):
             page.wait_for_url(address, timeout=2_000)
-    taken_in_hand(page)
+    wait_for_script(page)
 
 
-def test_new_runs_wait_while_somebody_reads(opened: Opener, served: Callable[[Any], str]) -> None:
-    """New runs stand behind a pill while the list is in use; pressing it takes them in and goes to the first."""
+def test_new_runs_wait_while_the_list_is_in_use(opened: Opener, served: Callable[[Any], str]) -> None:
+    """New runs wait behind a button while the list is in use; pressing it shows them and focuses the first."""
     store = MemoryStore()
     url = served(create_app(store, agents(), access=allow_all, streams=Streams(poll_seconds=0.05)))
     new = NewRun(agent_name="sql_reviewer", inputs={"n": 1})
@@ -96,8 +94,8 @@ def test_new_runs_wait_while_somebody_reads(opened: Opener, served: Callable[[An
         expect(page.locator("tr.run a").first).to_be_focused()
 
 
-def test_pause_and_a_hidden_tab_ask_for_nothing(opened: Opener, served: Callable[[Any], str]) -> None:
-    """Paused, a page makes no request; resumed, it catches up at once."""
+def test_paused_page_makes_no_request(opened: Opener, served: Callable[[Any], str]) -> None:
+    """A paused page makes no request; when it is resumed, it catches up at once."""
     store = MemoryStore()
     url = served(create_app(store, agents(), access=allow_all, streams=Streams(poll_seconds=0.05)))
     new = NewRun(agent_name="sql_reviewer", inputs={"n": 1})
@@ -116,8 +114,8 @@ def test_pause_and_a_hidden_tab_ask_for_nothing(opened: Opener, served: Callable
         expect(page.locator("#new-runs").or_(page.locator(f"#r-{run.id}")).last).to_be_visible()
 
 
-def test_many_runs_are_cancelled_after_a_look(opened: Opener, served: Callable[[Any], str]) -> None:
-    """Bulk actions show first what they would do and to which runs, and leave alone what they cannot do."""
+def test_many_runs_are_cancelled_after_a_review(opened: Opener, served: Callable[[Any], str]) -> None:
+    """Bulk actions first show the runs that they would change, and skip those that they cannot."""
     store = MemoryStore()
     url = served(create_app(store, agents(), access=allow_all))
     with Blocking(store) as plain:
@@ -126,10 +124,10 @@ def test_many_runs_are_cancelled_after_a_look(opened: Opener, served: Callable[[
         page = opened()
         page.goto(url + "/agents")
         for run in runs:
-            page.get_by_label(f"Choose {run.id}").check()
+            page.get_by_label(f"Select {run.id}").check()
         page.get_by_role("button", name="Review and cancel").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Cancel 2 runs?")
-        expect(page.get_by_text("left alone")).to_have_count(1)
+        expect(page.get_by_text("skipped")).to_have_count(1)
         page.get_by_role("button", name="Cancel 2 runs").click()
         page.wait_for_url(url + "/agents")
         assert {plain.get_run(run.id).status.value for run in runs} == {"cancelled"}

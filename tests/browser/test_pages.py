@@ -1,6 +1,4 @@
-"""Every page and state: readable by everybody, in both themes, within 320 px and its budget; its picture is kept."""
-
-from __future__ import annotations
+"""Tests of every page and state: accessible, in both themes, within 320 px and its budget; a screenshot is kept."""
 
 import gzip
 from collections.abc import Callable
@@ -11,8 +9,8 @@ from playwright.sync_api import expect
 
 from loopkit import MemoryStore
 from loopkit_web import Access, TokenAccess, allow_all, create_app
-from tests.browser.conftest import Opener, axe, open_page, shoot
-from tests.browser.seeding import World, agents
+from tests.browser.conftest import Opener, axe, open_page, save_screenshot
+from tests.browser.seed_helpers import World, agents
 
 PAGES = {
     "list": "/agents",
@@ -47,7 +45,7 @@ def filled(path: str, ids: dict[str, str]) -> str:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing(theme: Any, opened: Opener, world: tuple[str, dict[str, str], World]) -> None:
-    """No page, in no state and no theme, breaks a rule that axe knows; its picture is kept."""
+    """No page in any state or theme breaks a rule that axe checks; a screenshot of each is kept."""
     url, ids, _ = world
     page = opened(color_scheme=theme, allowed=NOT_FOUND)
     found = {}
@@ -55,12 +53,12 @@ def test_axe_finds_nothing(theme: Any, opened: Opener, world: tuple[str, dict[st
         open_page(page, url + filled(path, ids))
         if faults := axe(page):
             found[name] = faults
-        shoot(page, f"{name}-{theme}")
+        save_screenshot(page, f"{name}-{theme}")
     assert found == {}
 
 
 def test_nothing_scrolls_sideways_at_320_px(opened: Opener, world: tuple[str, dict[str, str], World]) -> None:
-    """On the narrowest screen (or at 400 % zoom) every page fits; wide parts scroll inside their own panel."""
+    """On the narrowest screen (or at 400 % zoom) every page fits; wide parts scroll inside their panel."""
     url, ids, _ = world
     page = opened(viewport={"width": 320, "height": 640}, allowed=NOT_FOUND)
     wide = {}
@@ -69,12 +67,24 @@ def test_nothing_scrolls_sideways_at_320_px(opened: Opener, world: tuple[str, di
         width = page.evaluate("document.documentElement.scrollWidth")
         if width > 320:
             wide[name] = width
-        shoot(page, f"{name}-phone")
+        save_screenshot(page, f"{name}-phone")
     assert wide == {}
 
 
-def test_targets_can_be_hit(opened: Opener, world: tuple[str, dict[str, str], World]) -> None:
-    """Whatever is pressed is at least 24 px high and wide, or stands in a line of text (WCAG 2.5.8)."""
+@pytest.mark.parametrize("width", [320, 640, 641, 720, 768, 834, 900, 992, 993, 1280])
+def test_list_has_room_for_names(width: int, opened: Opener, world: tuple[str, dict[str, str], World]) -> None:
+    """At every width of a window the column of names has at least 120 px, and no row is higher than 160 px."""
+    url, _, _ = world
+    page = opened(viewport={"width": width, "height": 900})
+    page.goto(f"{url}/agents")
+    names = page.eval_on_selector_all("td.c-name", "(all) => all.map((cell) => cell.getBoundingClientRect().width)")
+    heights = page.eval_on_selector_all("tr.run", "(all) => all.map((row) => row.getBoundingClientRect().height)")
+    assert min(names) >= 120
+    assert max(heights) <= 160
+
+
+def test_targets_are_large_enough(opened: Opener, world: tuple[str, dict[str, str], World]) -> None:
+    """Every target is at least 24 px high and wide, or is inside a line of text (WCAG 2.5.8)."""
     url, ids, _ = world
     page = opened(viewport={"width": 390, "height": 844})
     for path in ("/agents", "/agents/{running}", "/agents/start?agent=target_builder"):
@@ -89,14 +99,14 @@ def test_targets_can_be_hit(opened: Opener, world: tuple[str, dict[str, str], Wo
 
 
 @pytest.mark.parametrize("name", ["list", "run-running", "compare", "start", "runners"])
-def test_a_page_stays_within_its_budget(name: str, opened: Opener, world: tuple[str, dict[str, str], World]) -> None:
-    """Three requests beside the stream, HTML of 12 KB, CSS of 10 KB and scripts of 12 KB, all gzipped."""
+def test_page_stays_within_its_budget(name: str, opened: Opener, world: tuple[str, dict[str, str], World]) -> None:
+    """A page needs three requests beside the stream, 12 KB of HTML, 10 KB of CSS and 12 KB of scripts, all gzipped."""
     url, ids, _ = world
     page = opened()
-    answers: list[Any] = []
-    page.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108 - a builtin cannot be marked
+    responses: list[Any] = []
+    page.on("response", lambda response: responses.append(response))  # noqa: PLW0108 - a builtin cannot be marked
     open_page(page, url + filled(PAGES[name], ids))
-    sizes = {one.url: len(gzip.compress(one.body(), 9)) for one in answers if not is_stream(one)}
+    sizes = {one.url: len(gzip.compress(one.body(), 9)) for one in responses if not is_stream(one)}
     kinds = {one.rsplit(".", 1)[-1] if "/_s/" in one else "html": size for one, size in sizes.items()}
     print(name, kinds)
     assert set(kinds) <= {"html", "css", "js", "svg"}
@@ -106,12 +116,12 @@ def test_a_page_stays_within_its_budget(name: str, opened: Opener, world: tuple[
     assert kinds["js"] <= 12_000
 
 
-def is_stream(answer: Any) -> bool:
-    return "/api/workflow-stream" in answer.url or "/api/workflow-events" in answer.url
+def is_stream(response: Any) -> bool:
+    return "/api/workflow-stream" in response.url or "/api/workflow-events" in response.url
 
 
-def test_nothing_jumps_while_a_page_comes(opened: Opener, world: tuple[str, dict[str, str], World]) -> None:
-    """The script moves nothing of what was laid out before it (cumulative layout shift below 0.05)."""
+def test_nothing_shifts_while_a_page_loads(opened: Opener, world: tuple[str, dict[str, str], World]) -> None:
+    """The script moves nothing that was laid out before it ran (cumulative layout shift below 0.05)."""
     url, ids, _ = world
     page = opened()
     page.add_init_script(
@@ -124,8 +134,8 @@ def test_nothing_jumps_while_a_page_comes(opened: Opener, world: tuple[str, dict
         assert page.evaluate("window.__shift") < 0.05
 
 
-def test_the_theme_is_chosen_and_stays(opened: Opener, world: tuple[str, dict[str, str], World]) -> None:
-    """The button turns the other theme on, and the next page comes in it from the server."""
+def test_theme_is_chosen_and_kept(opened: Opener, world: tuple[str, dict[str, str], World]) -> None:
+    """The button switches the theme, and the server sends the next page in it."""
     url, _, _ = world
     page = opened(color_scheme="light")
     page.goto(url + "/agents")
@@ -136,54 +146,51 @@ def test_the_theme_is_chosen_and_stays(opened: Opener, world: tuple[str, dict[st
     assert page.get_attribute("html", "data-theme") == "dark"
 
 
-def test_forced_colours_and_little_motion(opened: Opener, world: tuple[str, dict[str, str], World]) -> None:
-    """With the system's colours every page still passes, and who asks for stillness sees nothing move."""
+def test_forced_colours_and_reduced_motion(opened: Opener, world: tuple[str, dict[str, str], World]) -> None:
+    """With the system's colours the page still passes, and with reduced motion nothing moves."""
     url, ids, _ = world
     page = opened(forced_colors="active", reduced_motion="reduce")
     page.goto(url + filled("/agents/{running}", ids))
     assert axe(page) == []
-    shoot(page, "run-running-forced-colours")
+    save_screenshot(page, "run-running-forced-colours")
     assert page.evaluate("document.getAnimations().length") == 0
-
-
-# --- States that need a dashboard of their own -----------------------------------------------------------------------
 
 
 Server = Callable[[Any], str]
 
 
 @pytest.mark.parametrize(
-    ("name", "with_agents", "words"), [("empty-runs", True, "No runs yet"), ("empty-agents", False, "No agents yet")]
+    ("name", "with_agents", "heading"), [("empty-runs", True, "No runs yet"), ("empty-agents", False, "No agents yet")]
 )
-def test_an_empty_dashboard_says_what_to_do(
-    name: str, with_agents: bool, words: str, opened: Opener, served: Server
+def test_empty_dashboard_says_what_to_do(
+    name: str, with_agents: bool, heading: str, opened: Opener, served: Server
 ) -> None:
-    """No runs and no agents are told apart, each with its next step."""
+    """No runs and no agents have pages of their own, each with the next step."""
     page = opened()
     url = served(create_app(MemoryStore(), agents() if with_agents else [], access=allow_all))
     page.goto(url + "/agents")
-    assert page.get_by_role("heading", name=words).is_visible()
+    assert page.get_by_role("heading", name=heading).is_visible()
     assert axe(page) == []
-    shoot(page, name)
+    save_screenshot(page, name)
     page.goto(url + "/agents/start")
     assert axe(page) == []
     page.goto(url + "/runners")
-    assert page.get_by_text("No runner was seen within a day.").is_visible()
+    assert page.get_by_text("No runner was seen in the last 24 hours.").is_visible()
     assert axe(page) == []
-    shoot(page, f"{name}-runners")
+    save_screenshot(page, f"{name}-runners")
 
 
-def test_who_may_only_look_finds_no_buttons(
+def test_view_permission_alone_shows_no_buttons(
     opened: Opener, served: Server, world: tuple[str, dict[str, str], World]
 ) -> None:
-    """What is not allowed is absent, and its address answers with a page that says so."""
-    _, ids, made = world
+    """An action that is not allowed is missing on the page, and its URL answers with a page that says so."""
+    _, ids, seeded = world
 
-    async def looker(_: Any) -> Access:
+    async def view_only(_: Any) -> Access:
         return Access("maria", {"view"})
 
     page = opened(allowed=("403 (Forbidden)",))
-    url = served(create_app(made.store, agents(), access=looker))
+    url = served(create_app(seeded.store, agents(), access=view_only))
     for path in ("/agents", f"/agents/{ids['running']}", f"/agents/{ids['failed']}"):
         page.goto(url + path)
         assert page.get_by_role("button", name="Cancel run").count() == 0
@@ -191,22 +198,26 @@ def test_who_may_only_look_finds_no_buttons(
         assert page.get_by_role("link", name="Start Workflow").count() == 0
         assert axe(page) == []
     page.goto(url + "/agents/start")
-    assert page.get_by_role("heading", name="You cannot do that here").is_visible()
+    assert page.get_by_role("heading", name="You are not allowed to do this").is_visible()
     assert axe(page) == []
-    shoot(page, "not-allowed")
+    save_screenshot(page, "not-allowed")
 
 
-def test_the_token_is_typed_once(opened: Opener, served: Server) -> None:
-    """A browser that is not known gets a form, a wrong token is said, the right one opens the page asked for."""
+def test_token_is_typed_once(opened: Opener, served: Server) -> None:
+    """An unknown browser gets a form; a wrong token is reported, the right one opens the requested page."""
     page = opened(allowed=("401 (Unauthorized)",))
     url = served(create_app(MemoryStore(), agents(), access=TokenAccess("a-good-token")))
     page.goto(url + "/runners")
     assert axe(page) == []
-    shoot(page, "sign-in")
+    save_screenshot(page, "sign-in")
     page.get_by_label("Token").fill("another")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_text("That is not the token.")).to_be_visible()
+    expect(page.get_by_text("This token is not valid.")).to_be_visible()
     page.get_by_label("Token").fill("a-good-token")
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(url + "/runners")
-    expect(page.get_by_role("heading", name="Runners")).to_be_visible()
+    expect(page.get_by_role("heading", name="Runners", level=1)).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Token")).to_be_visible()
+    page.goto(url + "/runners")
+    expect(page.get_by_label("Token")).to_be_visible()

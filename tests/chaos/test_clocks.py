@@ -1,6 +1,4 @@
-"""Machines whose clocks are wrong: what counts is the database's clock, so nothing changes."""
-
-from __future__ import annotations
+"""Machines with wrong clocks: only the database's clock counts, so nothing changes."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -9,11 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from loopkit.stores.sql import reading
-from loopkit.stores.sql.dialects import open_database
-from tests.chaos.fleet import fleet
-from tests.chaos.judging import judge
-from tests.tools import require_tool
+from loopkit.stores.sql.databases.urls import open_database
+from loopkit.stores.sql.operations import run_queries
+from tests.chaos.fleet_helpers import fleet
+from tests.chaos.verdict_helpers import judge
+from tests.tool_helpers import require_tool
 
 pytestmark = pytest.mark.chaos
 
@@ -28,15 +26,15 @@ def faketime() -> Path:
 
 
 def moments(url: str, run_ids: list[str]) -> list[datetime]:
-    """Give every time that is stored of some runs, and the database's own time as the last."""
+    """Return every stored time of some runs, and the database's current time last."""
     database = open_database(url)
     found: list[datetime | None] = []
     with database.reading() as connection:
         for run_id in run_ids:
-            run = reading.get_run(connection, run_id, {"now": None, "stalled_seconds": 1})
+            run = run_queries.get_run(connection, run_id, {"now": None, "stalled_seconds": 1})
             found += [run.created_at, run.started_at, run.claimed_at, run.heartbeat_at, run.completed_at]
-            found += [event.created_at for event in reading.list_events(connection, run_id)]
-            found += [artifact.created_at for artifact in reading.list_artifacts(connection, run_id)]
+            found += [event.created_at for event in run_queries.list_events(connection, run_id)]
+            found += [artifact.created_at for artifact in run_queries.list_artifacts(connection, run_id)]
         found.append(connection.execute(select(func.clock_timestamp())).scalar_one())
     database.close()
     return [moment for moment in found if moment is not None]

@@ -1,14 +1,12 @@
 """Many processes on one SQLite file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
 
-from loopkit.stores.sql.wal import LIMIT_BYTES
-from tests.chaos.fleet import fleet
-from tests.chaos.judging import judge
+from loopkit.stores.sql.databases.sqlite_wal import LIMIT_BYTES
+from tests.chaos.fleet_helpers import fleet
+from tests.chaos.verdict_helpers import judge
 
 pytestmark = pytest.mark.chaos
 

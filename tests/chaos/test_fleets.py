@@ -1,15 +1,13 @@
 """Fleets of real processes that are killed, frozen and stopped: nothing lost, nothing doubled, nothing stale."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.fleet import fleet
-from tests.chaos.judging import judge
-from tests.settings import count
+from tests.chaos.fleet_helpers import fleet
+from tests.chaos.verdict_helpers import judge
+from tests.length_helpers import count
 
 pytestmark = pytest.mark.chaos
 

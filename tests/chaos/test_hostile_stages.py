@@ -1,16 +1,14 @@
 """Stages that kill the process they run in."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 
 import pytest
 
-from loopkit.core.machine import MAX_LOST_LEASES
-from tests.chaos.fleet import PATIENCE_SECONDS, fleet
-from tests.chaos.judging import judge
-from tests.chaos.worker import DEATHS
+from loopkit.core.policy import MAX_LOSSES
+from tests.chaos.fleet_helpers import PATIENCE_SECONDS, fleet
+from tests.chaos.verdict_helpers import judge
+from tests.chaos.worker_program import DEATHS
 
 pytestmark = pytest.mark.chaos
 
@@ -23,15 +21,12 @@ def test_stages_that_kill_their_process_are_given_up(sqlite_url: str, tmp_path: 
         deadline = time.monotonic() + PATIENCE_SECONDS
         while made.open_runs():
             assert time.monotonic() < deadline
-            made.bury()
-            made.grow()
+            made.regrow()
             time.sleep(0.05)
         made.bury()
         made.finish()
         judge(made, deadly + others)
         found = {run.id: run for run in made.runs()}
-    assert [(found[run_id].status, found[run_id].fencing_token) for run_id in deadly] == [
-        ("failed", MAX_LOST_LEASES)
-    ] * 3
-    assert MAX_LOST_LEASES <= made.struck["death"] <= MAX_LOST_LEASES * len(DEATHS)
+    assert [(found[run_id].status, found[run_id].fencing_token) for run_id in deadly] == [("failed", MAX_LOSSES)] * 3
+    assert MAX_LOSSES <= made.struck["death"] <= MAX_LOSSES * len(DEATHS)
     assert sum(found[run_id].status == "passed" for run_id in others) > len(others) / 2

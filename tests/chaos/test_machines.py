@@ -1,37 +1,44 @@
-"""What happens to whole machines: a disk that is full for a while, a network that is cut."""
-
-from __future__ import annotations
+"""Faults of whole machines: a disk that is full for a while, a network that is cut."""
 
 import os
 import re
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+import anyio
+import psycopg
 import pytest
 
-from tests.chaos.fleet import Fleet, Worker, fleet, wait_until
-from tests.chaos.judging import judge
+import loopkit
+from loopkit.core.lease import Claimant
+from loopkit.storage import Held
+from tests.chaos.fleet_helpers import Fleet, Worker, fleet, wait_until
+from tests.chaos.verdict_helpers import judge
 from tests.servers.postgres import Postgres
-from tests.tools import require_root, require_tool
+from tests.tool_helpers import require_root, require_tool
 
 pytestmark = pytest.mark.chaos
 
 NO_ROOM: Final = re.compile(r"run (\S+): the database has no room left")
 REFUSALS: Final = 3
-"""How often a write is tried in vain before there is room again."""
+"""Number of failed writes before there is room again."""
 LONG_STALL: Final = 6.0
 """Seconds; nobody is to lose a run while the disk is full."""
 CUTS: Final = 2
-"""How often the network is cut; only those count in which the far worker loses a run, as it says itself."""
+"""Number of network cuts; only those count in which the remote worker reports that it lost a run."""
 TRIES: Final = 20
-"""After that many, what is to strike does not strike at all."""
+"""Most cuts to try; more mean that cuts never make the worker lose a run."""
 CUT_SECONDS: Final = 15.0
-"""How long a cut lasts at most: a server that waits for half a message may keep the locks of its runs until then."""
+"""Most seconds that a cut lasts: a server that waits for the rest of a message may hold row locks until then."""
+TAKE_OVER_SECONDS: Final = 120.0
+"""Most seconds until a server lets go of the locks of a host that vanished; the limit itself is 25 s."""
 
 
 @pytest.fixture
@@ -47,7 +54,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @contextmanager
 def filled(disk: Path) -> Iterator[None]:
-    """Leave no room on a disk meanwhile."""
+    """Fill a disk for the length of the block."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file, suppress(OSError):
         while True:
@@ -57,7 +64,7 @@ def filled(disk: Path) -> Iterator[None]:
 
 
 def refusals(made: Fleet) -> int:
-    """Count how often a write of the same run met the full disk, as its worker says."""
+    """Count the writes of one run that failed on the full disk, from the worker's log."""
     return max(Counter(NO_ROOM.findall(made.told)).values(), default=0)
 
 
@@ -99,14 +106,24 @@ def elsewhere() -> Iterator[tuple[str, str, str]]:
 
 @contextmanager
 def cut(link: str) -> Iterator[None]:
-    """Let nothing through meanwhile."""
+    """Cut the network for the length of the block."""
     subprocess.run(["ip", "link", "set", link, "down"], check=True)
     yield
     subprocess.run(["ip", "link", "set", link, "up"], check=True)
 
 
+@contextmanager
+def far_server(address: str) -> Iterator[Postgres]:
+    """A server that the other host can reach."""
+    with Postgres(tcp=True, settings={"listen_addresses": f"127.0.0.1,{address}"}) as server:
+        with (server.folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {address}/24 trust\n")
+        server.restart()
+        yield server
+
+
 def taken_while_cut(made: Fleet, worker: Worker) -> set[str]:
-    """Give what is taken from a worker that reaches nothing, as soon as there is something."""
+    """Wait until runs are taken over from a worker without network, and return their ids."""
     held = made.tokens(made.held_by(worker))
 
     def taken() -> set[str]:
@@ -122,7 +139,7 @@ def taken_while_cut(made: Fleet, worker: Worker) -> set[str]:
 
 
 def has_lost(made: Fleet, run_ids: set[str]) -> bool:
-    """True when a worker has said that it lost one of these runs: it knew that it held it."""
+    """Return whether a worker has logged that it lost one of these runs, so it knew that it held it."""
     return any(f"run {run_id} was lost to another runner" in made.told for run_id in run_ids)
 
 
@@ -130,10 +147,7 @@ def test_a_network_that_is_cut_and_healed(elsewhere: tuple[str, str, str], tmp_p
     """A host that cannot reach the database loses its runs to another and writes nothing to them after it is back."""
     namespace, address, link = elsewhere
     cuts: list[set[str]] = []
-    with Postgres(tcp=True, settings={"listen_addresses": f"127.0.0.1,{address}"}) as server:
-        with (server.folder / "data" / "pg_hba.conf").open("a") as rules:
-            rules.write(f"host all all {address}/24 trust\n")
-        server.restart()
+    with far_server(address) as server:
         url = server.databases.create()
         far = url.replace("127.0.0.1", address)
         with fleet(url, tmp_path, 1) as made:
@@ -147,3 +161,48 @@ def test_a_network_that_is_cut_and_healed(elsewhere: tuple[str, str, str], tmp_p
                     cuts.append(taken_while_cut(made, worker))
             made.finish()
             assert judge(made, acknowledged)["passed"] > len(acknowledged) / 2
+
+
+async def take_over(url: str, run_id: str) -> Held:
+    """Claim a run whose holder has gone as soon as the database lets go of it."""
+    claimant = Claimant(name="near:1", heartbeat=timedelta(seconds=0.4))
+    async with loopkit.open_store(url, stalled_after=timedelta(seconds=1)) as store:
+        with anyio.fail_after(TAKE_OVER_SECONDS):
+            while not (claimed := await store.claim(claimant, {"chaos": "d"})):  # noqa: ASYNC110
+                await anyio.sleep(0.2)
+    [held] = claimed
+    assert held.run.id == run_id
+    return held
+
+
+def is_locked(url: str, run_id: str) -> bool:
+    """Return whether somebody holds the lock of a run's row."""
+    with psycopg.connect(url) as connection:
+        try:
+            connection.execute("SELECT 1 FROM workflow_runs WHERE id = %s FOR UPDATE NOWAIT", [run_id])
+        except psycopg.errors.LockNotAvailable:
+            return True
+    return False
+
+
+def test_a_host_that_vanishes_in_the_middle_of_a_write(elsewhere: tuple[str, str, str]) -> None:
+    """A statement has arrived and the Sync after it never does: no limit of the server's runs, and it holds the locks.
+
+    By its keepalives it notices within half a minute; TCP alone would take hours.
+    """
+    namespace, address, link = elsewhere
+    with far_server(address) as server:
+        url = server.databases.create()
+        far = url.replace("127.0.0.1", address)
+        program = [sys.executable, "-m", "tests.chaos.vanishing_program", far]
+        command = ["ip", "netns", "exec", namespace, *program]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            try:
+                assert writer.stdout is not None
+                run_id = writer.stdout.readline().strip()
+                wait_until(lambda: is_locked(url, run_id), "the statement does not arrive")
+                with cut(link):
+                    held = anyio.run(take_over, url, run_id)
+            finally:
+                writer.kill()
+        assert held.taken_over

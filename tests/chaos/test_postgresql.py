@@ -1,7 +1,5 @@
 """PostgreSQL that goes away in every way: restarted, its backends ended, its answers lost, behind a pooler."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import socket
@@ -15,12 +13,12 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from tests.chaos.fleet import fleet
-from tests.chaos.judging import judge
-from tests.chaos.proxy import LosingProxy
+from tests.chaos.fleet_helpers import fleet
+from tests.chaos.proxy_helpers import LosingProxy
+from tests.chaos.verdict_helpers import judge
+from tests.length_helpers import count
 from tests.servers.postgres import Postgres
-from tests.settings import count
-from tests.tools import require_tool
+from tests.tool_helpers import require_tool
 
 pytestmark = pytest.mark.chaos
 
@@ -33,12 +31,12 @@ SELECT state FROM (
     SELECT pid, state FROM pg_stat_activity WHERE datname = %s ORDER BY state = 'active' DESC, random() LIMIT 1
 ) one WHERE pg_terminate_backend(pid)
 """
-"""Of a database; one that is in the middle of something if there is one."""
+"""Backends of a database, one in a transaction first."""
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
-    """A server of this module's own, so that it may be ill-treated."""
+    """A server for this module alone, since its tests stop and break it."""
     with Postgres(tcp=True) as made:
         yield made
 

@@ -1,6 +1,4 @@
-"""A whole run, from an empty file to its end, struck at every write and every sync it makes."""
-
-from __future__ import annotations
+"""A whole run on an empty file, with a fault at each of its writes and syncs."""
 
 import subprocess
 import sys
@@ -15,10 +13,10 @@ import loopkit
 from loopkit import RunStatus
 from loopkit.storage import RunQuery
 from loopkit.stores import open_store
-from tests.chaos.fleet import ROOT
-from tests.runner.loops import agent
-from tests.settings import is_long
-from tests.tools import require_tool
+from tests.chaos.fleet_helpers import ROOT
+from tests.length_helpers import is_long
+from tests.runner.agent_helpers import small_agent
+from tests.tool_helpers import require_tool
 
 pytestmark = pytest.mark.chaos
 
@@ -29,21 +27,22 @@ FAULTS = {"kill": "signal=SIGKILL", "eio": "error=EIO", "enospc": "error=ENOSPC"
 
 @attrs.frozen
 class Ended:
-    """How the struck process ended."""
+    """Result of the process with a fault."""
 
     acknowledged: dict[str, str]
-    """By run id: ``queued``, or how it ended."""
+    """Acknowledged state by run id: ``queued``, or the final status."""
     is_struck: bool
     stderr: str
 
 
 def strike(url: str, fault: str, position: int, folder: Path) -> Ended:
-    """Work one run in a process whose call number ``position`` goes wrong."""
+    """Work one run in a process in which system call number ``position`` fails."""
     trace = folder / f"trace-{position}"
     command = [
-        *(require_tool("strace", "to make single writes fail"), "-f", "-qq", "-o", trace, "-e", f"trace={CALLS}"),
+        *(str(require_tool("strace", "to make single writes fail")), "-f", "-qq", "-o", str(trace)),
+        *("-e", f"trace={CALLS}"),
         *("-e", f"inject={CALLS}:{FAULTS[fault]}:when={position}"),
-        *(sys.executable, "-m", "tests.chaos.one_run", url),
+        *(sys.executable, "-m", "tests.chaos.one_run_program", url),
     ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
     told = {}
@@ -55,18 +54,18 @@ def strike(url: str, fault: str, position: int, folder: Path) -> Ended:
 
 
 async def finish(url: str) -> dict[str, str]:
-    """Do what is left with a sound process, and give how each run ended."""
+    """Finish the remaining runs in a healthy process, and return how each run ended."""
     async with open_store(url, stalled_after=timedelta(seconds=2)) as store:
         if any(not run.ended for run in (await store.list_runs(RunQuery())).runs):
             await anyio.sleep(2.1)
-        await loopkit.Runner(store, [agent()], heartbeat=timedelta(seconds=0.5)).drain()
+        await loopkit.Runner(store, [small_agent()], heartbeat=timedelta(seconds=0.5)).drain()
         assert await store.check() == []
         return {run.id: run.status.value for run in (await store.list_runs(RunQuery())).runs}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_run_struck_at_a_call_loses_nothing(fault: str, tmp_path: Path) -> None:
-    """What was acknowledged is there afterwards, the file is sound, and every run ends passed."""
+    """Acknowledged writes are still there, the file is intact, and every run passes."""
     struck, position = 0, 1
     while True:
         url = f"sqlite:///{tmp_path}/{fault}-{position}.db"

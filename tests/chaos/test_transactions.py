@@ -1,12 +1,11 @@
-"""Transactions on PostgreSQL that stop in the middle, and what they may keep from others: never a run for long."""
-
-from __future__ import annotations
+"""Transactions on PostgreSQL that stop half-way: they never block a run for long."""
 
 import re
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
+from typing import Any, Self
 
 import anyio
 import anyio.to_thread
@@ -14,14 +13,15 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from loopkit import LeaseLost, RunStatus
+from loopkit import LeaseLost, Run, RunStatus
 from loopkit.core.outcome import Produced
 from loopkit.storage import Held
 from loopkit.stores import open_store
-from loopkit.stores.sql import postgresql, requesting
-from loopkit.stores.sql.on_postgresql import OnPostgresql
-from loopkit.stores.sql.opening import current
+from loopkit.stores.sql.databases import postgresql
+from loopkit.stores.sql.opener import open_database_migrated
+from loopkit.stores.sql.operations import cancel_retry
 from loopkit.stores.sql.store import SqlStore
+from loopkit.stores.sql.writes.postgresql_executor import PostgresqlExecutor
 from loopkit.testing.steps import AGENTS, BORIS, claim_one, fail, start_one, submit_one, work, work_to_end
 from tests.servers.proxy import Proxy
 
@@ -36,7 +36,7 @@ def anyio_backend() -> str:
 
 
 class Frost:
-    """Stops the first who calls it, as a process that is frozen stops; the end of the block lets it go on."""
+    """Callable that blocks its first caller, as a frozen process would, until the end of the block."""
 
     def __init__(self) -> None:
         self._has_come = threading.Event()
@@ -50,7 +50,7 @@ class Frost:
     async def come(self) -> None:
         assert await anyio.to_thread.run_sync(self._has_come.wait, PATIENCE_SECONDS)
 
-    def __enter__(self) -> Frost:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,7 +69,7 @@ async def test_a_writer_that_freezes_in_its_transaction_hides_no_run(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its row locks end with the limit on idle transactions, so its run is taken over; its own write is refused."""
-    before_commit = OnPostgresql._after
+    before_commit = PostgresqlExecutor._notify
     stalled_after = timedelta(seconds=1)
     async with (
         open_store(postgres_url, stalled_after=stalled_after) as frozen,
@@ -83,7 +83,12 @@ async def test_a_writer_that_freezes_in_its_transaction_hides_no_run(
                 await work(frozen, held, Produced("late"))
 
         with Frost() as frost, anyio.fail_after(PATIENCE_SECONDS):
-            monkeypatch.setattr(OnPostgresql, "_after", lambda *given: (frost(), before_commit(*given)))
+
+            def freeze_before_commit(*given: Any) -> None:
+                frost()
+                before_commit(*given)
+
+            monkeypatch.setattr(PostgresqlExecutor, "_notify", freeze_before_commit)
             tasks.start_soon(write_late)
             await frost.come()
             taken = await claim_in_time(sound)
@@ -96,7 +101,7 @@ async def test_a_cancel_that_freezes_in_its_transaction_stops_no_runner(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rarer writes have such a limit as well: the holder's next result waits for it and is stored."""
-    request_cancel = requesting.request_cancel
+    request_cancel = cancel_retry.request_cancel
     limits = re.sub(r"(idle_in_transaction_session_timeout', )'10s'", r"\1'300ms'", postgresql.LIMITS)
     async with (
         open_store(postgres_url) as frozen,
@@ -105,14 +110,18 @@ async def test_a_cancel_that_freezes_in_its_transaction_stops_no_runner(
     ):
         held = await start_one(sound)
         with Frost() as frost, anyio.fail_after(PATIENCE_SECONDS):
+
+            def frozen_request(*args: Any, **options: Any) -> Run:
+                run = request_cancel(*args, **options)
+                frost()
+                return run
+
             monkeypatch.setattr(postgresql, "LIMITS", limits)
-            monkeypatch.setattr(requesting, "request_cancel", lambda *a, **b: (request_cancel(*a, **b), frost())[0])
+            monkeypatch.setattr(cancel_retry, "request_cancel", frozen_request)
             tasks.start_soon(frozen.request_cancel, held.run.id)
             await frost.come()
             assert (await work(sound, held, Produced("in time"))).status is RunStatus.RUNNING
 
-
-# ---- The read-back ---------------------------------------------------------------------------------------------------
 
 HANGING_COMMIT = """
 CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS $$
@@ -127,7 +136,7 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databas
 
 
 class Commits:
-    """Can make the commits of a database hang."""
+    """Control over whether commits of a database hang."""
 
     def __init__(self, url: str) -> None:
         self._keeper = psycopg.connect(url, autocommit=True)
@@ -143,7 +152,7 @@ class Commits:
         self._keeper.close()
 
     async def met(self, *locks: str, over: Callable[[], bool] = lambda: False) -> None:
-        """Return when somebody waits for a lock of one of these kinds, or it is all over."""
+        """Wait until a backend waits for a lock of one of these kinds, or ``over()`` is true."""
         while True:
             if self._keeper.execute(WAITING, [list(locks)]).fetchone() != (0,) or over():
                 return
@@ -152,7 +161,7 @@ class Commits:
 
 @pytest.fixture
 def commits(postgres_url: str) -> Iterator[Commits]:
-    current(postgres_url).close()  # the tables are made
+    open_database_migrated(postgres_url).close()  # the tables are made
     made = Commits(postgres_url)
     yield made
     made.close()
@@ -184,7 +193,7 @@ async def _is_claimed(store: SqlStore, _: Held) -> None:
 async def test_the_read_back_waits_for_a_commit_that_is_under_way(
     postgres_url: str, commits: Commits, proxy: Proxy, call: Callable[[SqlStore, Held], Awaitable[None]]
 ) -> None:
-    """Who lost the connection in a commit sees what became of it, although it becomes that only later."""
+    """After a connection is lost during a commit, the read-back sees its outcome even if the commit finishes later."""
     user, database = make_url(postgres_url).username, make_url(postgres_url).database
     async with open_store(f"postgresql://{user}@127.0.0.1:{proxy.port}/{database}") as store:
         held = await start_one(store)

@@ -1,1 +1,1 @@
-"""Tests of the command line, inside this process; those of real processes are in tests/contract."""
+"""Tests of the command line inside this process; those of real processes are in tests/contract."""

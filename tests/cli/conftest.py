@@ -1,9 +1,6 @@
 """The program, called inside this process in a folder of its own."""
 
-from __future__ import annotations
-
 import io
-import json
 import sqlite3
 import sys
 from contextlib import closing
@@ -14,26 +11,8 @@ import attrs
 import pytest
 
 from loopkit_cli.main import main
-from tests.cli.stages import AGENTS
-
-
-@attrs.frozen
-class Done:
-    """What one call of the program came to."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self) -> Any:
-        """The one JSON document on stdout."""
-        return json.loads(self.stdout)
-
-    @property
-    def lines(self) -> list[str]:
-        """The lines on stdout."""
-        return self.stdout.splitlines()
+from tests.cli.stage_helpers import AGENTS
+from tests.program_helpers import Finished
 
 
 @attrs.frozen
@@ -44,30 +23,31 @@ class Program:
     _capture: pytest.CaptureFixture[str]
     _patch: pytest.MonkeyPatch
 
-    def __call__(self, *args: str, stdin: bytes = b"") -> Done:
+    def __call__(self, *args: str, stdin: bytes = b"") -> Finished:
         self._patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         self._capture.readouterr()
         status = main(list(args))
         out, err = self._capture.readouterr()
         assert "Traceback" not in err
         assert "\x1b" not in err
-        return Done(status, out, err)
+        return Finished(status, out, err)
 
-    def good(self, *args: str, stdin: bytes = b"") -> Done:
+    def good(self, *args: str, stdin: bytes = b"") -> Finished:
         """Call the program and expect status 0."""
         done = self(*args, stdin=stdin)
         assert done.status == 0, done.stderr
         return done
 
     def refused(self, status: int, *args: str, stdin: bytes = b"") -> str:
-        """Expect an error of this status and nothing on stdout; give what stderr says."""
+        """Expect an error of this status and nothing on stdout; return what stderr says."""
         done = self(*args, stdin=stdin)
         assert (done.status, done.stdout) == (status, ""), done.stderr
         return done.stderr
 
     def run(self, agent: str = "writer", *, topic: str = "sheep") -> Any:
-        """Make a run, work it and give it as JSON, however it ended."""
-        return self("run", agent, "--input", f"topic={topic}", "--json").json
+        """Make a run, work it and return it as ``show`` does, however it ended."""
+        document = self("run", agent, "--input", f"topic={topic}", "--json").json
+        return {name: value for name, value in document.items() if name not in ("output", "evaluation")}
 
     def submit(self, agent: str = "writer") -> str:
         """Queue a run and give its id."""
@@ -81,7 +61,7 @@ class Program:
 
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Program:
-    """The program in a fresh folder with the agents of :mod:`tests.cli.stages`."""
+    """The program in a fresh folder with the agents of :mod:`tests.cli.stage_helpers`."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "agents.yaml").write_text(AGENTS)
     return Program(tmp_path, capfd, monkeypatch)

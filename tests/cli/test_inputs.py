@@ -1,7 +1,5 @@
 """Inputs as people and programs write them."""
 
-from __future__ import annotations
-
 import io
 import json
 import sys

@@ -1,14 +1,12 @@
 """The program as a whole: shared options, errors, help."""
 
-from __future__ import annotations
-
+import subprocess
 import sys
+from typing import Final
 
 import click
 import pytest
 
-from loopkit import errors
-from loopkit_cli import exits
 from loopkit_cli.main import program
 from tests.cli.conftest import Program
 from tools.cli_reference import PAGE, render
@@ -59,94 +57,6 @@ def test_without_a_command_the_help_is_shown(cli: Program) -> None:
     assert "No such command 'dance'" in cli.refused(2, "dance")
 
 
-# --- The shared options ----------------------------------------------------------------------------------------------
-
-
-def test_options_stand_before_or_after_the_command(cli: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After wins over before, before over the environment, the environment over the default."""
-
-    def database(*args: str) -> str:
-        cli.good(*args)
-        (made,) = cli.folder.glob("*.db")
-        made.unlink()
-        return made.stem
-
-    assert database("list") == "loopkit"
-    monkeypatch.setenv("LOOPKIT_DATABASE_URL", "sqlite:///environment.db")
-    assert database("list") == "environment"
-    assert database("--database", "sqlite:///before.db", "list") == "before"
-    assert database("--database", "sqlite:///before.db", "list", "--database", "sqlite:///after.db") == "after"
-    monkeypatch.setenv("LOOPKIT_DATABASE_URL", "")
-    assert database("list") == "loopkit"
-    assert cli.good("--json", "list").json == {"runs": [], "nextCursor": None}
-
-
-def test_the_configuration_can_be_named(cli: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By option or environment."""
-    (cli.folder / "agents.yaml").rename(cli.folder / "others.yaml")
-    assert "agents.yaml" in cli.refused(2, "agents")
-    cli.good("agents", "--config", "others.yaml")
-    monkeypatch.setenv("LOOPKIT_CONFIG", "others.yaml")
-    cli.good("agents")
-
-
-def test_the_stall_time_is_at_least_two_heartbeats(cli: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever of them is set, and wherever."""
-    assert "(30 s) must be at least twice --heartbeat (30 s)" in cli.refused(2, "worker", "--stalled-after", "30")
-    cli.good("worker", "--drain", "--stalled-after", "2", "--heartbeat", "1")
-    monkeypatch.setenv("LOOPKIT_HEARTBEAT", "70")
-    cli.refused(2, "worker", "--drain")
-    monkeypatch.setenv("LOOPKIT_STALLED_AFTER", "140")
-    cli.good("worker", "--drain")
-    monkeypatch.setenv("LOOPKIT_STALLED_AFTER", "soon")
-    assert "'soon' is not a number" in cli.refused(2, "worker", "--drain")
-    monkeypatch.delenv("LOOPKIT_STALLED_AFTER")
-    for seconds in ("0", "-1", "inf", "nan"):
-        assert "not in the range" in cli.refused(2, "worker", "--heartbeat", seconds)
-
-
-def test_the_commands_to_try_look_at_the_same_database(cli: Program) -> None:
-    """A database that was typed is repeated, without its password; one from the environment need not be."""
-    done = cli.good("run", "writer", "--input", "topic=a", "--database", "sqlite:///my runs.db")
-    assert "--save DIR --database 'sqlite:///my runs.db'" in done.stderr
-    told = cli("show", "x", "--database", "postgresql://me:hush@127.0.0.1:1/db").stderr
-    assert "hush" not in told
-
-
-# --- Errors ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [
-        (errors.UnknownAgent("x"), 2),
-        (errors.InvalidConfig("x"), 2),
-        (errors.InvalidDatabase("x"), 2),
-        (errors.InvalidInputs([]), 2),
-        (errors.StorageUnavailable("x"), 2),
-        (errors.SchemaTooNew("x"), 2),
-        (errors.RunNotFound("x"), 1),
-        (errors.RunEnded("x", "passed"), 1),
-        (errors.RunNotEnded("x", "queued"), 1),
-        (exits.Refused("x"), 1),
-        (errors.RunNotClaimable("x", "y"), 3),
-        (errors.LeaseLost("x"), 3),
-        (BrokenPipeError(), 1),
-    ],
-)
-def test_an_error_has_the_status_of_its_nearest_class(error: Exception, status: int) -> None:
-    """One table decides."""
-    assert exits.of_error(error) == status
-
-
-def test_of_a_group_the_first_error_of_ours_counts() -> None:
-    """However deep it lies; without one the first."""
-    lost = errors.LeaseLost("x")
-    assert exits.plain_error(ExceptionGroup("", [ValueError(), ExceptionGroup("", [lost])])) is lost
-    other = ValueError()
-    assert exits.plain_error(ExceptionGroup("", [other])) is other
-
-
 def test_an_error_cannot_steer_the_terminal(cli: Program) -> None:
     """What was typed, or stored, is told without its control characters (the fixture looks for them)."""
     assert "there is no run" in cli.refused(1, "show", "a\x1b[2Jb")
@@ -164,8 +74,25 @@ def test_a_folder_that_cannot_be_made_is_told(cli: Program) -> None:
     assert "agents.yaml/below" in cli.refused(1, "init", "agents.yaml/below")
 
 
-def test_serve_says_what_is_missing(cli: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without loopkit-web everything else works, and serve names what to install."""
-    monkeypatch.setitem(sys.modules, "loopkit_web", None)
-    assert "pip install loopkit-web" in cli.refused(2, "serve")
-    cli.good("list")
+WAITING: Final = """
+import sys, threading
+import anyio, anyio.to_thread
+from loopkit_cli import main
+
+def read(args=None):
+    async def read():
+        with anyio.move_on_after(0.01):
+            await anyio.to_thread.run_sync(threading.Event().wait, abandon_on_cancel=True)
+    anyio.run(read)
+    print("the result")
+    return 7
+
+main.main = read
+sys.exit(main.run_as_program())
+"""
+
+
+def test_a_program_does_not_wait_for_a_read_that_was_abandoned() -> None:
+    """It ends with its status, and what it has written is there."""
+    done = subprocess.run([sys.executable, "-c", WAITING], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "the result\n", "")

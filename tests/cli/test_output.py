@@ -1,7 +1,5 @@
 """Nothing that comes out of a stage or a row may steer a terminal."""
 
-from __future__ import annotations
-
 import io
 import json
 import sys

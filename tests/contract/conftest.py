@@ -1,8 +1,5 @@
-"""A folder with an agent whose stages can be held, and the program as processes in it."""
+"""Fixtures: a folder with an agent whose stages can be paused, and the program as processes in it."""
 
-from __future__ import annotations
-
-import json
 import os
 import signal
 import subprocess
@@ -15,12 +12,12 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import anyio
-import attrs
 import pytest
 
 import loopkit
 from loopkit.core.run import Run
 from loopkit.storage import RunQuery, Storage
+from tests.program_helpers import Finished
 
 T = TypeVar("T")
 
@@ -74,20 +71,6 @@ agents:
 """
 
 
-@attrs.frozen
-class Done:
-    """A process that has ended."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self) -> Any:
-        """The one JSON document on stdout."""
-        return json.loads(self.stdout)
-
-
 class Process:
     """One running `loopkit-cli`."""
 
@@ -107,19 +90,19 @@ class Process:
         raise AssertionError(f"{said!r} was not said")
 
     def kill(self) -> None:
-        """kill -9, and wait until it is gone."""
+        """Kill it by SIGKILL, and wait for its end."""
         self.popen.kill()
         self.popen.communicate()
 
-    def end(self) -> Done:
-        """Wait for its end; no traceback is ever shown."""
+    def end(self) -> Finished:
+        """Wait for its end and return the result; check that it shows no traceback."""
         out, err = self.popen.communicate(timeout=120)
         assert "Traceback" not in (err or ""), err
-        return Done(self.popen.returncode, out or "", err or "")
+        return Finished(self.popen.returncode, out or "", err or "")
 
 
 class Shell:
-    """Starts `loopkit-cli` in a folder of its own, on one database; whatever still runs at the end is killed."""
+    """Runs `loopkit-cli` in a folder of its own, on one database; processes that still run at the end are killed."""
 
     def __init__(self, folder: Path, url: str, processes: ExitStack) -> None:
         self.folder = folder
@@ -146,26 +129,26 @@ class Shell:
         self._processes.callback(_reap, popen)
         return Process(popen)
 
-    def __call__(self, *args: str, status: int = 0) -> Done:
+    def __call__(self, *args: str, status: int = 0) -> Finished:
         """Run the program to its end and expect this status."""
         done = self.start(*args).end()
         assert done.status == status, done.stderr
         return done
 
     def hold(self, stage: str) -> Path:
-        """Let a stage, e.g. ``revising-2``, not end before the file given back is unlinked."""
+        """Keep a stage, e.g. ``revising-2``, from ending until the returned file is deleted."""
         held = self.folder / f"hold-{stage}"
         held.touch()
         return held
 
     @property
     def calls(self) -> list[str]:
-        """What the stages noted of their calls, in order."""
+        """Begins and ends of stage calls, in order."""
         calls = self.folder / "calls"
         return calls.read_text().splitlines() if calls.exists() else []
 
     def wait_for_call(self, call: str, by: Process) -> None:
-        """Wait until a stage that this process works has noted a call."""
+        """Wait until a stage of this process has logged a call."""
 
         def is_noted() -> bool:
             assert by.popen.poll() is None, by.end().stderr
@@ -184,19 +167,19 @@ class Shell:
 
     @property
     def run(self) -> Run:
-        """The only run there is."""
+        """Return the only run."""
         (run,) = self.stored(lambda store: store.list_runs(RunQuery())).runs
         return run
 
     @property
     def messages(self) -> list[str | None]:
-        """What the events of the only run say."""
+        """Return the messages of the only run's events."""
         run_id = self.run.id
         return [event.message for event in self.stored(lambda store: store.list_events(run_id))]
 
     @property
     def made(self) -> list[str]:
-        """The names of the artifacts of the only run."""
+        """Return the file names of the only run's artifacts."""
         run_id = self.run.id
         return [artifact.filename for artifact in self.stored(lambda store: store.list_artifacts(run_id))]
 
@@ -208,7 +191,7 @@ def _reap(popen: subprocess.Popen[str]) -> None:
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so, and fail when it is not within a minute."""
+    """Wait until a condition holds; fail after a minute."""
     deadline = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < deadline, "waited for a minute in vain"

@@ -1,6 +1,4 @@
-"""Runners that are killed, that race and that are told to stop, on every database."""
-
-from __future__ import annotations
+"""Runners that are killed, race with each other or are stopped, on every database."""
 
 import signal
 from collections import Counter
@@ -56,7 +54,7 @@ def test_a_signal_gives_the_run_back_after_the_stage(shell: Shell) -> None:
     held.unlink()
     done = runner.end()
     assert done.status == 128 + signal.SIGTERM
-    assert done.json == wire.run(shell.run)
+    assert done.json == {**wire.run(shell.run), "output": None, "evaluation": None}
     assert (shell.run.status, shell.run.claimed_at, shell.run.current_stage) == ("queued", None, None)
     assert shell.made == ["attempt-1.md"]
     shell("worker", "--drain")
@@ -86,7 +84,7 @@ def test_a_second_signal_ends_at_once(local: Shell, command: str, status: int) -
     runner = local.start(*(["run", "held"] if command == "run" else ["worker"]))
     local.wait_for_call("begin producing-1", by=runner)
     runner.signal(signal.SIGINT)
-    runner.read_until("once more to end at once")
+    runner.read_until("send it again to end at once")
     runner.signal(signal.SIGINT)
     assert runner.end().status == status
     assert (local.run.status, local.run.claimed_at) == ("queued", None)

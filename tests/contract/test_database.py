@@ -1,7 +1,5 @@
 """The tables as other programs see and use them: by plain SQL, on each database."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -14,10 +12,11 @@ from sqlalchemy import Engine, create_engine, inspect, text
 import loopkit
 from loopkit.core import machine
 from loopkit.core.outcome import Produced
+from loopkit.core.policy import Definition
 from loopkit.core.run import RunStatus, Stage
 from loopkit.errors import LeaseLost, RunNotClaimable
 from loopkit.storage import Order, RunQuery, Storage
-from loopkit.stores.sql.dialects import open_database
+from loopkit.stores.sql.databases.urls import open_database
 from loopkit.testing.steps import ANNA, BORIS, claim_one, fail, scored, start_one, submit_one, work, work_to_end
 
 KINDS = ["sqlite_url", "postgres_url", "libsql_url"]
@@ -37,29 +36,29 @@ GIVEN = {
     "workflow_events": {"run_id", "event_type"},
     "workflow_artifacts": {"run_id", "attempt", "artifact_type", "filename", "content"},
 }
-"""What another program has to give; the rest is nullable or has a default."""
+"""Columns that another program must set; the others are nullable or have a default."""
 
 
 class OtherProgram:
-    """Something else that uses the database: SQL and a driver, nothing of loopkit."""
+    """Another program on the database: SQL and a driver, no code of loopkit."""
 
     def __init__(self, kind: str, engine: Engine) -> None:
         self.kind = kind
         self.engine = engine
 
     def ask(self, statement: str, **values: Any) -> list[dict[str, Any]]:
-        """Perform a statement in a transaction of its own and give its rows."""
+        """Execute a statement in its own transaction and return its rows."""
         with self.engine.begin() as connection:
             done = connection.execute(text(statement), values)
             return [dict(row) for row in done.mappings()] if done.returns_rows else []
 
     def change(self, statement: str, **values: Any) -> int:
-        """Perform an UPDATE and give the number of rows that it changed."""
+        """Execute an UPDATE and return the number of changed rows."""
         with self.engine.begin() as connection:
             return connection.execute(text(statement), values).rowcount
 
     def queue(self, run_id: str, **fields: Any) -> None:
-        """Insert a run that waits, by the fields that have no default, and those given."""
+        """Insert a queued run from the columns without a default, and the given ones."""
         row = {
             "id": run_id,
             "agent_name": "writer",
@@ -75,13 +74,13 @@ class OtherProgram:
         )
 
     def row(self, run_id: str) -> dict[str, Any]:
-        """Give a run's row."""
+        """Return a run's row."""
         [row] = self.ask("SELECT * FROM workflow_runs WHERE id = :id", id=run_id)
         return row
 
 
 def spaced(ago: timedelta) -> str:
-    """Give a time as many programs write it: ``YYYY-MM-DD HH:MM:SS``."""
+    """Return a time as many programs write it: ``YYYY-MM-DD HH:MM:SS``."""
     return (datetime.now(UTC) - ago).strftime("%Y-%m-%d %H:%M:%S")
 
 
@@ -104,7 +103,7 @@ def url(kind: str, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """What the tables hold does not depend on the event loop."""
+    """Backend for the tests: the content of the tables does not depend on the event loop."""
     return "asyncio"
 
 
@@ -116,7 +115,7 @@ async def store(url: str) -> AsyncIterator[Storage]:
 
 @pytest.fixture
 def other(kind: str, url: str, store: Storage) -> Iterator[OtherProgram]:
-    """Another program on the same database, whose tables loopkit has made."""
+    """Another program on a database whose tables loopkit created."""
     database = open_database(url) if kind == "libsql_url" else None
     plain = url.replace("postgresql://", "postgresql+psycopg://").replace("postgres://", "postgresql+psycopg://")
     engine = database.writer if database is not None else create_engine(plain)
@@ -124,9 +123,6 @@ def other(kind: str, url: str, store: Storage) -> Iterator[OtherProgram]:
     if database is not None:
         database.close()
     engine.dispose()
-
-
-# --- The tables --------------------------------------------------------------------------------------------------
 
 
 async def test_tables_and_columns_bear_their_names(other: OtherProgram) -> None:
@@ -193,9 +189,6 @@ async def test_a_result_is_stored_once_whoever_writes_it(store: Storage, other: 
         )
 
 
-# --- Rows of other programs --------------------------------------------------------------------------------------
-
-
 async def test_an_inserted_run_is_a_queued_run(store: Storage, other: OtherProgram) -> None:
     """By the least of columns: the rest has defaults, and it is worked like any other."""
     other.queue("run_x")
@@ -209,6 +202,43 @@ async def test_an_inserted_run_is_a_queued_run(store: Storage, other: OtherProgr
     assert (held.run.id, held.run.current_stage, held.lease.fencing_token) == ("run_x", Stage.PRODUCING, 1)
     assert (await work_to_end(store, held)).status is RunStatus.PASSED
     assert [e.message for e in await store.list_events("run_x")][:2] == ["Started", "Producing"]
+    assert await store.check() == []
+
+
+@pytest.mark.parametrize("by_id", [False, True])
+async def test_an_inserted_run_gets_the_policy_of_its_agent(store: Storage, other: OtherProgram, by_id: bool) -> None:
+    """The first claim writes it and works by it; a policy that is there already stays."""
+    of_agent = Definition("d", {"drafts": 2, "maxLosses": 7})
+    other.queue("run_1")
+    other.queue("run_2", policy='{"drafts": 3}')
+    other.ask(
+        "INSERT INTO workflow_artifacts (run_id, attempt, artifact_type, filename, content) VALUES "
+        """('run_1', 1, 'output', 'x', 'y'), ('run_1', 1, 'evaluation', 'x', '{"score": 0.1}')"""
+    )
+    if by_id:
+        held = [await store.claim_run(ANNA, run_id, definition=of_agent) for run_id in ("run_1", "run_2")]
+    else:
+        held = sorted(await store.claim(ANNA, {"writer": of_agent}, limit=2), key=lambda claimed: claimed.run.id)
+    assert [claimed.run.policy for claimed in held] == [dict(of_agent.policy), {"drafts": 3}]
+    assert (held[0].run.current_stage, held[0].run.current_attempt) == (Stage.PRODUCING, 2)
+    assert [(await store.get_run(run_id)).policy for run_id in ("run_1", "run_2")] == [
+        dict(of_agent.policy),
+        {"drafts": 3},
+    ]
+    other.queue("run_3")
+    [third] = await store.claim(BORIS, {"writer": "a digest without a policy"})
+    assert third.run.policy is None
+
+
+@pytest.mark.parametrize("policy", ["[]", '{"drafts": "two"}', '{"maxLosses": 1e400}', '{"tomorrow": 1}', '"x"'])
+async def test_a_policy_that_cannot_be_read_fails_the_run(store: Storage, other: OtherProgram, policy: str) -> None:
+    """No run is worked by half a policy: the run is claimed, and ends with an error that names the value."""
+    other.queue("run_1", policy=policy)
+    agent = loopkit.Agent(name="writer", produce=lambda ctx: "x", evaluate=lambda ctx: 1.0)
+    await loopkit.Runner(store, [agent]).drain()
+    run = await store.get_run("run_1")
+    assert (run.status, run.end_reason) == (RunStatus.FAILED, "stage_error")
+    assert "policy" in (run.error_message or "")
     assert await store.check() == []
 
 
@@ -251,8 +281,6 @@ async def test_an_event_of_another_is_shown(store: Storage, other: OtherProgram)
     assert (events[1].stage, events[1].attempt, events[1].metadata) == (None, None, None)
     assert await store.check() == []
 
-
-# --- Claims of other programs ------------------------------------------------------------------------------------
 
 CLAIM = """
     UPDATE workflow_runs SET status = 'running', claimed_at = :now, claimed_by = 'other:1', heartbeat_at = :now
@@ -303,6 +331,7 @@ async def test_a_silent_other_is_taken_over(store: Storage, other: OtherProgram,
     assert (await store.get_run("run_x")).stalled
     held = await claim_one(store, BORIS)
     assert (held.run.id, held.taken_over, held.previous_heartbeat) == ("run_x", True, None)
+    assert held.artifacts is not None
     assert (held.run.current_stage, held.artifacts[0].content) == (Stage.EVALUATING, "theirs")
     assert (await work(store, held, scored(0.9))).status is RunStatus.PASSED
     assert await store.check() == []
@@ -318,11 +347,11 @@ async def test_a_beat_of_another_keeps_its_run(store: Storage, other: OtherProgr
 async def test_a_run_lost_to_another_is_fenced(store: Storage, other: OtherProgram) -> None:
     """Another program that claims a released run draws no token; the old holder is refused all the same."""
     held = await start_one(store)
-    await store.record(held.lease, machine.release(held.run, "stop"))
+    await store.record(held.lease, machine.released_change(held.run, "stop"))
     assert other.change(CLAIM, id=held.run.id, now=_now(other)) == 1
     before = other.row(held.run.id)
     with pytest.raises(LeaseLost):
-        await store.record(held.lease, machine.advance(held.run, Produced("late")))
+        await store.record(held.lease, machine.outcome_change(held.run, Produced("late")))
     assert [beat.held for beat in await store.heartbeat([held.lease])] == [False]
     assert other.row(held.run.id) == before
 
@@ -334,8 +363,6 @@ async def test_an_other_that_takes_a_held_run_by_name_is_respected(store: Storag
     with pytest.raises(LeaseLost):
         await fail(store, held)
 
-
-# --- Cancel requests of other programs ---------------------------------------------------------------------------
 
 ASK = "UPDATE workflow_runs SET cancel_requested_at = :now WHERE id = :id"
 

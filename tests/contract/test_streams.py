@@ -1,7 +1,5 @@
 """stdout, stderr and terminals of real processes."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Ids: what sorts like what, and how cycle ids count."""
 
-from __future__ import annotations
-
 from datetime import date, timedelta
 from typing import Any
 
@@ -10,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopkit.clock import SystemClock, SystemIds, truncate
+from loopkit.clock import SystemClock, truncate
 from loopkit.core import ids
 from loopkit.core.run import NewRun
+from loopkit.system_ids import SystemIds
 
 DAY = date(2031, 4, 5)
 NUMBERS = st.integers(0, 2**128 - 1)
@@ -52,6 +51,15 @@ def test_a_cycle_id_is_read_back(day: date, number: int) -> None:
     assert ids.cycle_number(text, day) == number
     other = day - timedelta(days=1) if day > date(1000, 1, 1) else day + timedelta(days=1)
     assert ids.cycle_number(text, other) == 0
+
+
+def test_a_request_is_the_same_by_what_was_sent() -> None:
+    """What an agent adds to it makes no difference, and an option of None is one that was not sent."""
+    digest = ids.request_digest("a", {"x": 1}, cycle_id=None)
+    new = NewRun(agent_name="a", inputs={"x": 1, "y": 2}, request_digest=digest)
+    assert ids.fingerprint(new) == digest == ids.request_digest("a", {"x": 1})
+    assert len({digest, ids.request_digest("a", {"x": 2}), ids.request_digest("a", {"x": 1}, cycle_id="c")}) == 3
+    assert ids.fingerprint(attrs.evolve(new, request_digest=None)) != digest
 
 
 @pytest.mark.parametrize(("number", "text"), [(1, "001"), (42, "042"), (999, "999"), (1000, "1000"), (12345, "12345")])
@@ -105,7 +113,7 @@ def test_another_request_has_another_fingerprint(other: dict[str, Any]) -> None:
 
 
 def test_the_same_request_has_the_same_fingerprint() -> None:
-    """Whoever sent it, under whatever key, with the inputs in whatever order."""
+    """The sender, the key and the order of the inputs do not matter."""
     same = attrs.evolve(ASKED, actor="mira", idempotency_key="k", inputs={"y": [1.5], "x": 1})
     assert ids.fingerprint(same) == ids.fingerprint(ASKED)
 

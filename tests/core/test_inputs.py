@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import socket
 from typing import Any
 
@@ -8,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopkit.core.inputs import MAX_FAULTS, InputsSchema
+from loopkit.core.inputs import DIALECT, MAX_FAULTS, InputsSchema
 from loopkit.errors import Fault, InvalidConfig
 
 
@@ -18,9 +16,6 @@ def faults(schema: dict[str, Any], inputs: dict[str, Any]) -> list[Fault]:
 
 UNIQUE: dict[str, Any] = {"properties": {"a": {"uniqueItems": True}}}
 EQUAL = [Fault("/a", "has items that are equal")]
-
-
-# --- Faults ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -73,9 +68,7 @@ EQUAL = [Fault("/a", "has items that are equal")]
         ),
     ],
 )  # fmt: skip
-def test_every_fault_is_told_at_its_place(
-    schema: dict[str, Any], inputs: dict[str, Any], expected: list[Fault]
-) -> None:
+def test_every_fault_has_its_place(schema: dict[str, Any], inputs: dict[str, Any], expected: list[Fault]) -> None:
     """The pointer leads to what is wrong: for a missing or unknown property to the property itself."""
     assert faults(schema, inputs) == expected
 
@@ -100,7 +93,7 @@ def test_formats_are_asserted(name: str, good: str, bad: str) -> None:
 
 
 def test_a_long_value_does_not_make_a_long_fault() -> None:
-    """What is wrong is told without repeating the value."""
+    """The detail of a fault does not repeat the value."""
     (fault,) = faults({"properties": {"a": {"pattern": "^y"}}}, {"a": "x" * 100_000})
     assert fault == Fault("/a", "does not match '^y'")
     (fault,) = faults({"properties": {"a": {"enum": ["y" * 1_000]}}}, {"a": "x"})
@@ -109,11 +102,11 @@ def test_a_long_value_does_not_make_a_long_fault() -> None:
 
 def test_faults_are_bounded() -> None:
     """An answer does not grow with what was sent."""
-    found = faults({"properties": {"a": {"items": {"type": "string"}}}}, {"a": [1] * (MAX_FAULTS + 1)})
-    assert len(found) == MAX_FAULTS
+    listed = faults({"properties": {"a": {"items": {"type": "string"}}}}, {"a": [1] * (MAX_FAULTS + 1)})
+    assert len(listed) == MAX_FAULTS
 
 
-def test_many_unique_items_are_told_apart_quickly() -> None:
+def test_many_unique_items_are_compared_quickly() -> None:
     """The time grows with the number of items and not with its square, whatever kind they are."""
     assert faults(UNIQUE, {"a": [{"n": number} for number in range(50_000)]}) == []
 
@@ -159,9 +152,6 @@ def test_another_library_says_the_same(inputs: dict[str, Any]) -> None:
     """Inputs fit exactly when an independent implementation finds that they fit."""
     second = jsonschema_rs.Draft202012Validator(SCHEMA, validate_formats=True)
     assert (faults(SCHEMA, inputs) == []) == second.is_valid(inputs)
-
-
-# --- Schemas -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -234,10 +224,17 @@ def test_defaults_are_filled_in_at_the_top() -> None:
 
 
 def test_the_schema_is_a_copy() -> None:
-    """Who changes what they gave changes nothing here."""
+    """Later changes to the schema that was passed in have no effect."""
     document: dict[str, Any] = {"type": "object", "required": []}
     schema = InputsSchema(document)
     document["required"].append("a")
     assert schema.faults({}) == []
     assert schema.document == {"type": "object", "required": []}
     assert InputsSchema().document == {"type": "object"}
+
+
+def test_a_reference_that_some_inputs_alone_follow_is_a_fault() -> None:
+    """A dynamic reference within a part of a schema cannot be resolved; the inputs are refused, with the reason."""
+    schema = {"properties": {"value": {"$id": "https://loopkit.test/value", "$ref": DIALECT}}}
+    (fault,) = faults(schema, {"value": {"$defs": {"foo": {"type": "integer"}}}})
+    assert "a reference cannot be resolved" in fault.detail

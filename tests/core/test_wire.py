@@ -1,8 +1,11 @@
 """Values as other programs see them: exactly these names, in these forms."""
 
-from __future__ import annotations
-
+import ast
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cache
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from loopkit import wire
 from loopkit.clock import truncate
 from loopkit.core.journal import Artifact, ArtifactType, EventType, RunEvent
+from loopkit.core.ledger.sums import SUM_NAMES, RunUsage, Spending
 from loopkit.core.run import Run, RunStatus, Stage
 from loopkit.errors import Fault
 
@@ -66,7 +70,25 @@ def test_a_run() -> None:
         "createdAt": TEXT,
         "retryOf": None,
         "stalled": True,
+        "policy": None,
+        "endReason": None,
+        "title": None,
+        "tags": [],
+        "usage": {"inputTokens": 0, "outputTokens": 0, "usd": None, "unpricedCalls": 0, "seconds": 0.0},
     }
+
+
+def test_the_usage_of_a_run_in_python_is_that_of_its_wire_form() -> None:
+    sums = Spending(input_tokens=5, output_tokens=7, cost_nanos=1_500_000, unpriced_calls=2, stage_seconds=1.23456)
+    run = Run(
+        id="run_1", agent_name="a", cycle_id="c", status=RunStatus.QUEUED, max_attempts=1, pass_threshold=0.8,
+        inputs={}, created_at=AT, **{name: getattr(sums, name) for name in SUM_NAMES},
+    )  # fmt: skip
+
+    assert run.usage == RunUsage(input_tokens=5, output_tokens=7, usd=0.0015, unpriced_calls=2, seconds=1.235)
+    assert wire.run(run)["usage"] == {
+        "inputTokens": 5, "outputTokens": 7, "usd": 0.0015, "unpricedCalls": 2, "seconds": 1.235,
+    }  # fmt: skip
 
 
 def test_an_event() -> None:
@@ -123,9 +145,9 @@ def test_a_fault() -> None:
 )
 def test_a_time_is_read_in_each_form(text: str) -> None:
     """With T or a blank, with Z, an offset or neither: the same moment, aware and in UTC."""
-    found = wire.parse_instant(text)
-    assert found == AT
-    assert found.utcoffset() == timedelta(0)
+    moment = wire.parse_instant(text)
+    assert moment == AT
+    assert moment.utcoffset() == timedelta(0)
 
 
 @given(st.datetimes(timezones=st.integers(-12, 14).map(lambda h: timezone(timedelta(hours=h)))))
@@ -148,3 +170,58 @@ def test_what_is_no_time_is_an_error() -> None:
 def test_names(inside: str, outside: str) -> None:
     """snake_case inside, camelCase outside."""
     assert wire.camel(inside) == outside
+
+
+CAMEL_CASE: Final = re.compile("[a-z]+([A-Z][a-z]*)+")
+SNAKE_CASE: Final = re.compile("[a-z]+(_[a-z]+)+")
+PACKAGES: Final = Path(__file__).parent.parent.parent / "packages"
+
+
+@cache
+def sources() -> list[tuple[str, ast.AST]]:
+    """Return every node of the syntax trees of all source files but ``wire.py``, each with the name of its file."""
+    return [
+        (str(path.relative_to(PACKAGES)), node)
+        for path in sorted(PACKAGES.rglob("src/**/*.py"))
+        if path.name != "wire.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+
+
+def test_nothing_else_converts_names_or_times() -> None:
+    """No other module takes a name apart at its underscores, parses a time or formats one in ISO 8601."""
+    for place, node in sources():
+        match node:
+            case ast.Call(
+                func=ast.Attribute(attr="split" | "rsplit" | "partition"), args=[ast.Constant(value="_"), *_]
+            ):
+                raise AssertionError(f"{place}:{node.lineno} takes a name apart: use wire.camel")
+            case ast.Attribute(attr="fromisoformat"):
+                raise AssertionError(f"{place}:{node.lineno} parses a time: use wire.parse_instant")
+            case ast.Call(func=ast.Attribute(attr="isoformat"), args=args, keywords=keywords) if args or keywords:
+                raise AssertionError(f"{place}:{node.lineno} formats a time: use wire.instant")
+
+
+def named_values(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield each camelCase key that is written by hand, with the name of the attribute or variable it is set to."""
+    pairs: list[tuple[object, ast.expr]] = []
+    match node:
+        case ast.Dict(keys=keys, values=values):
+            pairs = [
+                (key.value, value) for key, value in zip(keys, values, strict=True) if isinstance(key, ast.Constant)
+            ]
+        case ast.Assign(targets=[ast.Subscript(slice=ast.Constant(value=subscript))], value=value):
+            pairs = [(subscript, value)]
+        case ast.keyword(arg=argument, value=value):
+            pairs = [(argument, value)]
+    for key, value in pairs:
+        name = value.attr if isinstance(value, ast.Attribute) else value.id if isinstance(value, ast.Name) else ""
+        if isinstance(key, str) and CAMEL_CASE.fullmatch(key) and SNAKE_CASE.fullmatch(name):
+            yield key, name
+
+
+def test_keys_written_by_hand_are_the_names_of_their_values() -> None:
+    """``{"maxAttempts": agent.max_attempts}`` is what the converter writes; so is every other key of its kind."""
+    pairs = [(place, key, name) for place, node in sources() for key, name in named_values(node)]
+    assert [pair for pair in pairs if pair[1] != wire.camel(pair[2])] == []
+    assert len(pairs) >= 10

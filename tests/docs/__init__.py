@@ -1,0 +1,1 @@
+"""Tests of the pages: links, code blocks, the generated reference, and the files that pages name."""

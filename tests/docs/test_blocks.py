@@ -1,12 +1,10 @@
 """The code blocks of the documentation do what the pages say."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import Folder, blocks, name_of, pages
+from tests.docs.page_helpers import Folder, blocks, name_of, pages
 
 RUN = {"python", "console", "yaml", "json"}
 KNOWN = RUN | {"sh", "sql", "text", "ini", "dockerfile", "mermaid", "html", "nginx"}

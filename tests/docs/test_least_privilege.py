@@ -1,7 +1,5 @@
 """The roles of docs/how-to/least-privilege.md can do what the page says, and no more."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -11,7 +9,7 @@ import pytest
 from sqlalchemy import make_url
 
 import loopkit
-from tests.docs.pages import DOCS, blocks
+from tests.docs.page_helpers import DOCS, blocks
 
 AGENT = loopkit.Agent(name="one", produce=lambda ctx: "text", evaluate=lambda ctx: 1.0)
 ROLES = ("loopkit_worker", "loopkit_reader")
@@ -41,7 +39,7 @@ async def touch(url: str) -> None:
 
 
 async def use(url: str) -> None:
-    """Everything that workers and dashboards do."""
+    """Do everything that workers and dashboards do."""
     async with loopkit.open_store(url) as store:
         result = await loopkit.run(AGENT, {}, store=store)
         assert result.status == "passed"

@@ -1,7 +1,5 @@
 """Links between the pages lead somewhere."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from itertools import pairwise
@@ -11,7 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from tests.docs.pages import DOCS, ROOT, name_of, pages
+from tests.docs.page_helpers import DOCS, ROOT, name_of, pages
 
 EXAMPLES = sorted((ROOT / "examples").glob("*/README.md"))
 

@@ -1,18 +1,18 @@
 """The reference says what the sources say."""
 
-from __future__ import annotations
-
 import importlib
 import re
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeEngine
 
 import loopkit
-from loopkit.stores.sql import tables
-from tests.docs.pages import DOCS, ROOT
+from loopkit.stores.sql.schema import tables
+from tests.docs.page_helpers import DOCS, ROOT
 from tools import python_reference
 
 REFERENCE = DOCS / "reference"
@@ -29,10 +29,20 @@ def test_the_python_page_is_as_the_sources_are() -> None:
 
 @pytest.mark.parametrize("module", python_reference.MODULES)
 def test_every_public_name_is_documented(module: str) -> None:
-    """Each name in ``__all__`` has a heading, or a row among the errors, below its module's heading."""
-    section = read("python.md").partition(f"\n## {module}\n")[2].partition("\n## ")[0]
-    documented = set(re.findall(r"^(?:### |\| `)(\w+)", section, re.MULTILINE))
+    """Each name in ``__all__`` has a heading or row below its module, or below the module that is referred to."""
+    documented = documented_under(module)
+    for home, names in re.findall(r"^Described under \[`([\w.]+)`\]\(.*\): (.+)\.$", section_of(module), re.MULTILINE):
+        documented |= set(re.findall(r"`(\w+)`", names)) & documented_under(home)
     assert set(importlib.import_module(module).__all__) - documented == set()
+
+
+def section_of(module: str) -> str:
+    return read("python.md").partition(f"\n## {module}\n")[2].partition("\n## ")[0]
+
+
+def documented_under(module: str) -> set[str]:
+    """Return the names that have a heading, or a row among the errors and constants, below a module's heading."""
+    return set(re.findall(r"^(?:### |\| `)(\w+)", section_of(module), re.MULTILINE))
 
 
 def test_every_column_is_documented() -> None:
@@ -50,8 +60,8 @@ def test_every_column_is_documented() -> None:
     }
 
 
-def type_of(column_type: object) -> str:
-    name: str = column_type.compile(dialect=postgresql.dialect()).lower()  # type: ignore[attr-defined]
+def type_of(column_type: TypeEngine[Any]) -> str:
+    name: str = column_type.compile(dialect=postgresql.dialect()).lower()  # type: ignore[no-untyped-call]
     return re.sub(r" collate .*", "", name).replace("timestamp with time zone", "timestamptz")
 
 
@@ -64,9 +74,18 @@ def test_every_setting_is_documented() -> None:
 
 def test_every_key_of_a_stage_is_documented() -> None:
     """The keys that agents.yaml may have are on its page."""
-    from loopkit.agents import loading
+    from loopkit.agents.config import agents_yaml, stage_settings
 
-    keys = {*loading._AGENT_KEYS, *loading._STAGES, *loading._COMMON_KEYS, *set().union(*loading._KIND_KEYS.values())}
+    keys = {
+        *agents_yaml._AGENT_KEYS,
+        *agents_yaml._BUILDERS,
+        *stage_settings._COMMON_KEYS,
+        *set().union(*stage_settings._KIND_KEYS.values()),
+        *stage_settings._PANEL_KEYS,
+        *stage_settings._CRITERION_KEYS,
+        *stage_settings._EVALUATOR.prompt_keys,
+        *stage_settings._JUDGE.keys,
+    }
     assert set(re.findall(r"^\| `(\w+)`", read("agents-yaml.md"), re.MULTILINE)) >= keys
 
 
@@ -87,10 +106,10 @@ def test_events_are_as_documented() -> None:
         assert keys <= {*(event.metadata or {})}
 
 
-def events_of(agent: loopkit.Agent, **limits: float) -> list[loopkit.RunEvent]:
+def events_of(agent: loopkit.Agent, *, pass_threshold: float) -> list[loopkit.RunEvent]:
     async def run() -> list[loopkit.RunEvent]:
         async with loopkit.MemoryStore() as store:
-            result = await loopkit.run(agent, {}, store=store, **limits)
+            result = await loopkit.run(agent, {}, store=store, pass_threshold=pass_threshold)
             return await store.list_events(result.run.id)
 
     return anyio.run(run)

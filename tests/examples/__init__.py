@@ -1,0 +1,1 @@
+"""Tests of the shipped examples and of ``make demo``."""

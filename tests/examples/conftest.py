@@ -1,5 +1,5 @@
 import sys
 
-from tests.examples.loops import EXAMPLES
+from tests.examples.example_helpers import EXAMPLES
 
 sys.path.insert(0, str(EXAMPLES / "brief"))  # as loopkit does for the folder of an agents.yaml

@@ -1,6 +1,4 @@
-"""The stages of the example `brief`: what holds for every document, and what they do with some."""
-
-from __future__ import annotations
+"""The stages of the example `brief`: properties for every document, and examples."""
 
 import subprocess
 import sys
@@ -8,14 +6,14 @@ from typing import Any
 
 import pytest
 from brief.document import count_words, read
-from brief.judging import Measure
-from brief.stages import evaluate, produce, revise
+from brief.judging import Measure, missing_terms
+from brief.stages import evaluate, keeps_limit, produce, revise
 from brief.terms import key_terms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loopkit import Evaluation, Stage, StageContext
-from tests.examples.loops import EXAMPLES
+from tests.examples.example_helpers import EXAMPLES
 
 HARBOUR = """# The harbour
 
@@ -63,9 +61,7 @@ def context(stage: Stage, document: str, limit: int, **more: Any) -> StageContex
         cycle_id="2026-01-01-001",
         inputs={"document": document, "limit": limit},
         stage=stage,
-        attempt=1,
-        idempotency_key="run_1/1",
-        **more,
+        **{"attempt": 1, "idempotency_key": "run_1/1", **more},
     )
 
 
@@ -76,11 +72,11 @@ def judged(document: str, brief: str, limit: int) -> Evaluation:
 
 def improved(document: str, brief: str, limit: int) -> str:
     told = judged(document, brief, limit)
-    return revise(context(Stage.REVISING, document, limit, output=brief, evaluation=told))
+    return str(revise(context(Stage.REVISING, document, limit, output=brief, evaluation=told)))
 
 
-def first(document: str, limit: int) -> str:
-    return produce(context(Stage.PRODUCING, document, limit))
+def first(document: str, limit: int, *, attempt: int = 1) -> str:
+    return str(produce(context(Stage.PRODUCING, document, limit, attempt=attempt)))
 
 
 @settings(max_examples=50)
@@ -169,15 +165,34 @@ def test_scores_mean_something() -> None:
 def test_a_revision_brings_in_what_was_missing() -> None:
     """A term that the judgement names stands in the next brief."""
     brief = "The harbour is the oldest part of the town.\n"
-    missing = judged(HARBOUR, brief, 60)["missing"]
+    missing = missing_terms(judged(HARBOUR, brief, 60)["criteria"])
     better = improved(HARBOUR, brief, 60)
     assert missing
     assert any(term in better.lower() for term in missing)
     assert better.startswith(brief)
 
 
+def test_the_second_draft_is_another_one() -> None:
+    """It takes how sections end, so that it is worth its judgement."""
+    lead, end = first(HARBOUR, 40), first(HARBOUR, 40, attempt=2)
+    assert lead != end
+    assert 0 < count_words(end) <= 40
+
+
+def test_a_brief_over_the_limit_does_not_hold() -> None:
+    """The check says by how much, and the judge need not be asked."""
+    assert keeps_limit(context(Stage.EVALUATING, HARBOUR, 20, output="word " * 20)) == (
+        True,
+        "20 words where 20 are allowed",
+    )
+    assert keeps_limit(context(Stage.EVALUATING, HARBOUR, 20, output="word " * 21)) == (
+        False,
+        "21 words where 20 are allowed",
+    )
+
+
 def test_a_sentence_longer_than_the_brief_is_cut() -> None:
-    """Where no sentence fits, the brief is the beginning of the first, and a revision leaves it."""
+    """If no sentence fits, the brief is the beginning of the first one, and a revision keeps it."""
     document = "Word after word " * 30
     brief = first(document, 20)
     assert count_words(brief) == 20
@@ -193,7 +208,7 @@ def test_a_document_without_sentences_is_an_error(document: str) -> None:
 
 
 def test_a_short_document_is_its_own_brief() -> None:
-    """What is shorter than the limit is taken whole and lacks nothing."""
+    """A document shorter than the limit is taken whole, and nothing is missing."""
     document = "The lighthouse was built in 1882 by the town.\n\nForty boats work from the harbour every day.\n"
     brief = first(document, 100)
     assert brief == document

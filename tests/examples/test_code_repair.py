@@ -1,7 +1,5 @@
 """The example `code_repair`, with its real tools."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
@@ -11,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from loopkit import ArtifactType
-from tests.examples.loops import EXAMPLES, work
+from tests.examples.example_helpers import EXAMPLES, work
 
 PACKAGE = EXAMPLES / "code_repair" / "broken"
 
 
 @pytest.fixture(autouse=True)
 def scratch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where the stages make their copies; the tools of this environment are on the PATH."""
+    """Folder for the copies that stages make; the tools of this environment are on the PATH."""
     folder = tmp_path / "scratch"
     folder.mkdir()
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)  # a repository around it must not matter
@@ -80,4 +78,4 @@ def test_a_missing_folder_is_a_plain_error() -> None:
     """The stage's error says what is wrong, without a traceback."""
     worked = work("code_repair", {"folder": "nowhere"})
     assert worked.run.status == "failed"
-    assert worked.run.error_message == "exit status 1: there is no folder nowhere"
+    assert worked.run.error_message == "produce: exit status 1: there is no folder nowhere"

@@ -1,16 +1,15 @@
 """`make demo`, on a copy of what it needs of the repository."""
 
-from __future__ import annotations
-
 import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.examples.loops import EXAMPLES
+from tests.examples.example_helpers import EXAMPLES
 
 ROOT = EXAMPLES.parent
 
@@ -33,7 +32,7 @@ def test_the_demo(copy: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Passed (" in done.stderr
 
-    with sqlite3.connect(copy / "examples/brief/loopkit.db") as database:
+    with closing(sqlite3.connect(copy / "examples/brief/loopkit.db")) as database:
         [(run, status, attempts, best)] = database.execute(
             "SELECT id, status, current_attempt, best_attempt FROM workflow_runs"
         )

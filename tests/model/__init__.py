@@ -1,1 +1,1 @@
-"""A model of two runners and one run, explored to its last state. ``python -m tests.model`` prints what was found."""
+"""Models of two runners and one run, explored to their last state. ``python -m tests.model`` prints the result."""

@@ -1,6 +1,4 @@
-"""Protocols with one bug each, from incidents that others had. The explorer finds every one of them."""
-
-from __future__ import annotations
+"""Protocols with one bug each, taken from incidents in other systems. The explorer finds every one of them."""
 
 from collections.abc import Callable, Iterator
 from typing import ClassVar, Final
@@ -10,16 +8,16 @@ import attrs
 from loopkit.core.journal import Change, Next
 from loopkit.core.run import RunStatus, Stage
 from loopkit.errors import RunEnded
-from tests.model import exploring, invariants
+from tests.model import explorer, invariants
 from tests.model.protocol import NAMES, Protocol, Step
 from tests.model.world import Kept, Known, Lease, Message, Plan, Row, Work, World, change_of, resumed
 
 BUGS: Final[dict[type[Protocol], tuple[str, str]]] = {}
-"""Each protocol with a bug, the incident that taught it, and the invariant that it breaks first."""
+"""Each protocol with a bug, with its incident and the invariant that it breaks first."""
 
 
 def planted(incident: str, broken: str) -> Callable[[type[Protocol]], type[Protocol]]:
-    """Note where a bug comes from and what it breaks."""
+    """Register a bug with its incident and the invariant that it breaks."""
 
     def note(bug: type[Protocol]) -> type[Protocol]:
         BUGS[bug] = (incident, broken)
@@ -29,18 +27,15 @@ def planted(incident: str, broken: str) -> Callable[[type[Protocol]], type[Proto
 
 
 class Calm(Protocol):
-    """A network without trouble: enough to find states from which a run cannot end, and much smaller."""
+    """Protocol with a network that never fails: enough to find states from which a run cannot end, and much smaller."""
 
     def in_trouble(self, world: World) -> bool:
         return True
 
 
-# --- Fencing ---------------------------------------------------------------------------------------------------------
-
-
 @planted("Kleppmann 2016: the paused holder wakes and writes", invariants.FENCED)
 class NoFence(Protocol):
-    """A write needs nothing but a running run."""
+    """A write needs only that the run is running."""
 
     def holds(self, row: Row, lease: Lease) -> bool:
         return row.status is RunStatus.RUNNING
@@ -48,7 +43,7 @@ class NoFence(Protocol):
 
 @planted("oban#862: a reused node name passes for its predecessor", invariants.FENCED)
 class FenceByName(Protocol):
-    """The holder is named after its host, and its name is the whole fence."""
+    """The holder is named after its host, and a write is checked by that name alone."""
 
     symmetric: ClassVar[bool] = False
 
@@ -61,7 +56,7 @@ class FenceByName(Protocol):
 
 @planted("Kleppmann 2016: a lease without a growing token", invariants.TOKEN)
 class TakeOverKeepsTheToken(Protocol):
-    """A take-over renews the claim instead of making a higher one."""
+    """A take-over keeps the fencing token instead of incrementing it."""
 
     def lease(self, world: World, number: int) -> Lease:
         lease, row = super().lease(world, number), world.row
@@ -72,7 +67,7 @@ class TakeOverKeepsTheToken(Protocol):
 
 @planted("airflow#12396: failed after it had succeeded", invariants.ABSORBING)
 class FenceWithoutStatus(Protocol):
-    """The fence asks for token and holder, which an ended run keeps, and not whether it has ended."""
+    """A write is checked by token and holder, which an ended run keeps, and not by its status."""
 
     def holds(self, row: Row, lease: Lease) -> bool:
         return (row.token, row.holder) == (lease.token, lease.holder)
@@ -80,7 +75,7 @@ class FenceWithoutStatus(Protocol):
 
 @planted("temporal#12016: a late clean-up of the old owner hits its successor", invariants.FENCED)
 class UnfencedRelease(Protocol):
-    """Giving back is thought harmless, so it needs no lease."""
+    """A release is considered harmless and needs no lease."""
 
     def write(self, world: World, message: Message) -> World | None:
         if message.plan == Plan("release") and world.row.status is RunStatus.RUNNING:
@@ -91,7 +86,7 @@ class UnfencedRelease(Protocol):
 
 @planted("procrastinate#1518: a reused worker id keeps another's job alive", invariants.FENCED)
 class UnfencedHeartbeat(Protocol):
-    """A heartbeat renews whatever lease the row holds."""
+    """A heartbeat renews the lease of the row, whoever holds it."""
 
     def renew(self, world: World, lease: Lease) -> World | None:
         if world.row.status is not RunStatus.RUNNING:
@@ -111,18 +106,15 @@ class HeartbeatWithoutStatus(Protocol):
 
 @planted("a restored backup: the same token is drawn twice", invariants.LEASE)
 class EndKeepsTheLease(Protocol):
-    """An ended run goes on to name a lease."""
+    """An ended run keeps its lease id."""
 
     def go(self, row: Row, to: Next) -> Row:
         gone = super().go(row, to)
         return gone._replace(lease_id=row.lease_id) if to.status.ended else gone
 
 
-# --- Claiming --------------------------------------------------------------------------------------------------------
-
-
 class _LooksFirst(Protocol):
-    """Decides in one transaction and claims in another."""
+    """A claim reads in one transaction and writes in another."""
 
     def looks_at(self, row: Row) -> bool:
         raise NotImplementedError
@@ -155,7 +147,7 @@ class LooksThenClaims(_LooksFirst):
 
 @planted("river#1302: rescued by a stale snapshot", invariants.ABSORBING)
 class RescuesFromASnapshot(_LooksFirst):
-    """A rescuer that saw a stalled run puts it back, though it has completed meanwhile."""
+    """A rescuer that read a stalled run puts it back into the queue, although it has completed meanwhile."""
 
     def looks_at(self, row: Row) -> bool:
         return self.claimable(row) and not row.cancel
@@ -178,7 +170,7 @@ class TakesOverTheLiving(Protocol):
         return row.status is RunStatus.RUNNING or super().claimable(row)
 
 
-@planted("airflow#46777: a run without a heartbeat is never reaped", exploring.STUCK)
+@planted("airflow#46777: a run without a heartbeat is never reaped", explorer.STUCK)
 class NeverTakesOver(Calm):
     """Only queued runs are claimed."""
 
@@ -186,9 +178,9 @@ class NeverTakesOver(Calm):
         return row.status is RunStatus.QUEUED and not row.claimed
 
 
-@planted("procrastinate#1518: a job whose worker's row is gone is never found", exploring.STUCK)
+@planted("procrastinate#1518: a job whose worker's row is gone is never found", explorer.STUCK)
 class TakesOverOnlyItsOwn(Calm):
-    """A take-over asks for a lease of loopkit's, so a run that another program claimed is stuck."""
+    """A take-over needs a lease id, so a run that another program claimed stays stuck."""
 
     def claimable(self, row: Row) -> bool:
         return super().claimable(row) and not (row.status is RunStatus.RUNNING and row.lease_id is None)
@@ -196,7 +188,7 @@ class TakesOverOnlyItsOwn(Calm):
 
 @planted("langgraph#7780: a resumed run starts from the top", invariants.RESUMES)
 class StartsAgain(Protocol):
-    """A taker does not look at what is finished."""
+    """A new holder ignores the finished stages."""
 
     def resume(self, kept: tuple[Kept, ...]) -> Known:
         return resumed(())
@@ -215,7 +207,7 @@ class NoPoisonLimit(Protocol):
 
 @planted("river#682: rescued for its age, though it goes on", invariants.LOSSES)
 class LossesAreNeverForgiven(Protocol):
-    """A finished stage does not start the count of lost runners again."""
+    """A finished stage does not reset the number of lost runners."""
 
     def reset(self, row: Row) -> int:
         return row.lost
@@ -223,18 +215,15 @@ class LossesAreNeverForgiven(Protocol):
 
 @planted("river#1290: a drained job loses an attempt", invariants.LOSSES)
 class ReleasesCountAsLosses(Protocol):
-    """A run that was given back counts as lost when it is claimed again."""
+    """The claim of a released run counts as a lost runner."""
 
     def lose(self, row: Row) -> int:
         return row.lost + 1 if row.token else row.lost
 
 
-# --- Release ---------------------------------------------------------------------------------------------------------
-
-
 @planted("river#1290: a drained job loses an attempt", invariants.RELEASE)
 class ReleaseUsesAnAttempt(Protocol):
-    """Giving a run back counts as an attempt."""
+    """A release uses up an attempt."""
 
     def released(self, row: Row) -> Row:
         return super().released(row)._replace(attempt=min(row.attempt + 1, 3))
@@ -242,18 +231,15 @@ class ReleaseUsesAnAttempt(Protocol):
 
 @planted("oban#1365: orphans of dead producers stay", invariants.UNCLAIMED)
 class ReleaseKeepsTheClaim(Protocol):
-    """A run that was given back still looks claimed, so nobody takes it."""
+    """A released run still looks claimed, so that no runner claims it."""
 
     def released(self, row: Row) -> Row:
         return row
 
 
-# --- Writing ---------------------------------------------------------------------------------------------------------
-
-
 @planted("FoundationDB's record layer: an unknown commit blindly made again", invariants.RESULTS)
 class BlindRetry(Protocol):
-    """A write without an answer is made again without a look, and nothing makes a result unique."""
+    """A write without an answer is repeated without reading back, and results are not unique."""
 
     def was_written(self, world: World, message: Message) -> bool:
         return False
@@ -272,7 +258,7 @@ class LastWriteWins(Protocol):
 
 @planted("solid_queue#589: deleting a claim that is gone raises nothing", invariants.ACKNOWLEDGED)
 class RefusalsLookLikeSuccess(Protocol):
-    """A refused write is answered like an accepted one."""
+    """A refused write gets the answer of an accepted one."""
 
     def refused(self, text: str, world: World, number: int, message: Message) -> Step:
         return self.answered(text, world, number, message)
@@ -280,7 +266,7 @@ class RefusalsLookLikeSuccess(Protocol):
 
 @planted("NATS 2.12.1: acknowledged before it was durable", invariants.ACKNOWLEDGED)
 class AcknowledgesTooEarly(Protocol):
-    """The answer goes out before the write is safe, and the write is lost."""
+    """The answer is sent before the write is durable, and the write is lost."""
 
     def writing(self, world: World, number: int, work: Work, plan: Plan) -> Iterator[Step]:
         yield from super().writing(world, number, work, plan)
@@ -292,28 +278,25 @@ class AcknowledgesTooEarly(Protocol):
 
 @planted("dbos-transact-py#773: outcome and state in two transactions", invariants.ACKNOWLEDGED)
 class TwoTransactions(Protocol):
-    """The state goes on first, and the result follows in a transaction of its own."""
+    """The next state is written first, and the result in a second transaction."""
 
     def write(self, world: World, message: Message) -> World | None:
         after = super().write(world, message)
         return None if after is None else after._replace(kept=world.kept)
 
 
-@planted("eventuous#222: what happened is told out of order", invariants.TOLD)
+@planted("eventuous#222: events are written out of order", invariants.TOLD)
 class TellsNothingOfResults(Protocol):
-    """Results are stored and their events are left for later."""
+    """Results are stored without their events."""
 
     def change(self, known: Known, plan: Plan) -> Change:
         change = super().change(known, plan)
         return attrs.evolve(change, events=()) if change.artifact is not None else change
 
 
-# --- Cancelling and retrying -----------------------------------------------------------------------------------------
-
-
 @planted("PrefectHQ/prefect#17482: kept running after it was cancelled", invariants.CANCEL_WINS)
 class CancelLostAtTheEnd(Protocol):
-    """The request is looked for between stages, and not when the end is written."""
+    """The request is checked between stages, and not when the end is written."""
 
     def choose(self, row: Row, change: Change) -> Next:
         return change.then if change.then.status.ended else super().choose(row, change)
@@ -321,15 +304,15 @@ class CancelLostAtTheEnd(Protocol):
 
 @planted("temporalio/sdk-python#700: a cancel arrives only if the user's code asks", invariants.NO_STAGE)
 class CancelSeenOnlyAtTheEnd(Protocol):
-    """The next stage begins though a request is there."""
+    """The next stage begins although there is a request."""
 
     def choose(self, row: Row, change: Change) -> Next:
         return change.then if change.then.stage is not None else super().choose(row, change)
 
 
-@planted("PrefectHQ/prefect#22072: a cancel had no effect on a hung run", exploring.STUCK)
+@planted("PrefectHQ/prefect#22072: a cancel had no effect on a hung run", explorer.STUCK)
 class NobodyEndsTheDead(Calm):
-    """A stalled run with a request is neither ended nor claimed: its dead runner is waited for."""
+    """A stalled run with a request is neither ended nor claimed, but left to its dead runner."""
 
     def ends_when_met(self, row: Row) -> bool:
         return False
@@ -345,7 +328,7 @@ class NobodyEndsTheDead(Calm):
 
 @planted("inngest/inngest#2531: cancelled and running at once", invariants.NO_STAGE)
 class WorksCancelledRuns(Protocol):
-    """A claim does not look at the request."""
+    """A claim ignores the request."""
 
     def ends_when_met(self, row: Row) -> bool:
         return False
@@ -371,12 +354,9 @@ class RetryReopens(Protocol):
         return world._replace(row=world.row._replace(status=RunStatus.QUEUED, claimed=False, holder=None))
 
 
-# --- Scores ----------------------------------------------------------------------------------------------------------
-
-
 @planted("NVIDIA-NeMo/Evaluator PR #1094: an unreadable verdict is stored as 0", invariants.SCORES_GIVEN)
 class ErrorsAreZero(Protocol):
-    """A judgement that failed counts as the lowest score."""
+    """A failed evaluation counts as the lowest score."""
 
     def change(self, known: Known, plan: Plan) -> Change:
         failed = plan.what == "error" and known.stage is Stage.EVALUATING
@@ -396,7 +376,7 @@ class KeepsTheLastScore(Protocol):
 
 @planted("gitmoot/gitmoot#139: an equal draft replaces the one before", invariants.BEST)
 class LatestOfEquals(Protocol):
-    """Of two equal scores the later attempt is shown."""
+    """Of two equal scores the later attempt is the best."""
 
     def change(self, known: Known, plan: Plan) -> Change:
         change = super().change(known, plan)

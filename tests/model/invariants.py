@@ -1,13 +1,11 @@
-"""What must hold in every state and of every step."""
-
-from __future__ import annotations
+"""Invariants of every state and of every step."""
 
 from typing import Final
 
-from loopkit.core.machine import MAX_LOST_LEASES
+from loopkit.core.policy import MAX_LOSSES
 from loopkit.core.run import RunStatus, Stage
 from tests.model.protocol import Step
-from tests.model.world import EVALUATION, MAX_ATTEMPTS, OTHER, OUTPUT, SCORES, THRESHOLD, World, change_of
+from tests.model.world import EVALUATION, MAX_ATTEMPTS, OTHER, OUTPUT, SCORES, THRESHOLD, Work, World, change_of
 
 ATTEMPTS: Final = "an attempt is one of 1 to the highest allowed"
 STAGE: Final = "a stage is set exactly while the run is running"
@@ -40,8 +38,8 @@ _ORDER: Final = [(attempt, kind) for attempt in range(1, MAX_ATTEMPTS + 1) for k
 
 
 def broken_in(world: World) -> str | None:
-    """Name the invariant that a state breaks, or None."""
-    row, kept, told = world.row, world.kept, world.told
+    """Return the invariant that a state breaks, or None."""
+    row, kept, journal = world.row, world.kept, world.journal
     running = row.status is RunStatus.RUNNING
     foreign = running and row.holder == OTHER
     keys = [one[:2] for one in kept]
@@ -60,38 +58,38 @@ def broken_in(world: World) -> str | None:
         return PREFIX
     if any(score not in SCORES[attempt] for score, attempt in scores):
         return SCORES_GIVEN
-    if list(told.results) != keys:
+    if list(journal.results) != keys:
         return TOLD
-    if not foreign and (told.status, told.stage, told.attempt) != row[:3]:
+    if not foreign and (journal.status, journal.stage, journal.attempt) != row[:3]:
         return FOLDED
     best = max(scores, key=lambda item: (item[0], -item[1]), default=(None, None))
     if (row.score, row.best) != best:
         return BEST
-    if row.lost > MAX_LOST_LEASES or row.lost != world.losses:
+    if row.lost > MAX_LOSSES or row.lost != world.losses:
         return LOSSES
     return _broken_end(world)
 
 
 def _broken_end(world: World) -> str | None:
-    row, scores = world.row, [one for one in world.kept if one.score is not None]
-    if row.status is RunStatus.PASSED and not (scores and scores[-1].score >= THRESHOLD):
+    row, scores = world.row, [one.score for one in world.kept if one.score is not None]
+    if row.status is RunStatus.PASSED and not (scores and scores[-1] >= THRESHOLD):
         return PASSED
     if row.status is RunStatus.FAILED:
-        spent = len(world.kept) == len(_ORDER) and scores[-1].score < THRESHOLD
-        lost = row.lost == MAX_LOST_LEASES and world.told.reason == "runner_lost"
-        if not (spent or lost or (world.told.error and row.error)):
+        spent = len(world.kept) == len(_ORDER) and scores[-1] < THRESHOLD
+        lost = row.lost == MAX_LOSSES and world.journal.reason == "runner_lost"
+        if not (spent or lost or (world.journal.error and row.error)):
             return FAILED
     if row.status is RunStatus.CANCELLED and not row.cancel:
         return CANCELLED
-    if row.lost == MAX_LOST_LEASES and not row.status.ended:
+    if row.lost == MAX_LOSSES and not row.status.ended:
         return POISON
     return None
 
 
 def broken_by(before: World, step: Step) -> str | None:
-    """Name the invariant that a step breaks, or None. The world after it is not yet renamed."""
+    """Return the invariant that a step breaks, or None. The world after the step is not yet renamed."""
     after = step.to
-    if before.row.status.ended and (after.row, after.kept, after.told) != (before.row, before.kept, before.told):
+    if before.row.status.ended and (after.row, after.kept, after.journal) != (before.row, before.kept, before.journal):
         return ABSORBING
     if step.lease is not None and (before.row.claim != step.lease.claim or before.row.status is not RunStatus.RUNNING):
         return FENCED
@@ -133,6 +131,6 @@ def _broken_claim(before: World, step: Step) -> str | None:
     if (after.attempt, kind) != _ORDER[len(before.kept)]:
         return RESUMES
     work = next((work for work in step.to.works if work not in before.works), None)
-    if work is None or (work.known.stage, work.known.attempt) != after[1:3]:
+    if not isinstance(work, Work) or (work.known.stage, work.known.attempt) != after[1:3]:
         return RESUMES
     return None

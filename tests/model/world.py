@@ -1,28 +1,27 @@
-"""The values of the model: everything that two runners, one run, the network and the clock can be in.
+"""Values of the model: every state of two runners, one run, the network and the clock.
 
 What is *true* stands apart from what the protocol compares: ``claim`` numbers are drawn for the checker alone, while
 token, lease_id and holder are what a store sees. Numbers are renamed after each step, so that only their order and
 their equality make states different and the number of states is finite.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from functools import cache
 from typing import Final, NamedTuple
 
-from loopkit.core import machine, plain
+from loopkit.core import machine, strict_json
 from loopkit.core.journal import Artifact, ArtifactType, Change, EventType, NewEvent
 from loopkit.core.outcome import Errored, Evaluated, Evaluation, Outcome, Produced
+from loopkit.core.resumption import decide_resumption
 from loopkit.core.run import Run, RunStatus, Stage
 
 MAX_ATTEMPTS: Final = 3
 THRESHOLD: Final = 0.9
 SCORES: Final = {1: (0.6, 0.9), 2: (0.3, 0.9), 3: (0.6, 0.9)}
-"""What an evaluator may give in each attempt: worse than before, equal to the best, and just enough."""
+"""Scores that an evaluator may return in each attempt: worse than before, equal to the best, and just enough."""
 
 OTHER: Final = -1
-"""Another program, as a holder."""
+"""Name of another program as a holder."""
 
 OUTPUT: Final = ArtifactType.OUTPUT
 EVALUATION: Final = ArtifactType.EVALUATION
@@ -33,11 +32,11 @@ class Lease(NamedTuple):
     lease_id: int
     holder: int
     claim: int
-    """Which claim this is in truth."""
+    """True number of the claim, which the protocol does not see."""
 
 
 class Row(NamedTuple):
-    """The run's row, and which claim it belongs to in truth."""
+    """Row of the run, with the true number of its claim."""
 
     status: RunStatus = RunStatus.QUEUED
     stage: Stage | None = None
@@ -46,19 +45,19 @@ class Row(NamedTuple):
     best: int | None = None
     error: str | None = None
     claimed: bool = False
-    """claimed_at is set."""
+    """True when claimed_at is set."""
     token: int = 0
     lease_id: int | None = None
     holder: int | None = None
     lost: int = 0
     silent: bool = False
-    """The last heartbeat is older than the stall time."""
+    """True when the last heartbeat is older than the stall time."""
     cancel: bool = False
     claim: int | None = None
 
 
 class Kept(NamedTuple):
-    """An artifact."""
+    """Stored artifact."""
 
     attempt: int
     kind: ArtifactType
@@ -66,7 +65,7 @@ class Kept(NamedTuple):
 
 
 class Known(NamedTuple):
-    """The run as a runner knows it."""
+    """Run as a runner knows it."""
 
     stage: Stage
     attempt: int
@@ -75,7 +74,7 @@ class Known(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a runner is about to write."""
+    """Write that a runner is about to make."""
 
     what: str
     """``output``, ``score``, ``error``, ``release`` or ``cancel``."""
@@ -83,7 +82,7 @@ class Plan(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A call on its way to the store: a write, or a heartbeat (no plan)."""
+    """Call on its way to the store: a write, or a heartbeat (without a plan)."""
 
     lease: Lease
     known: Known
@@ -91,16 +90,16 @@ class Message(NamedTuple):
 
 
 class Work(NamedTuple):
-    """A runner that believes it holds the run."""
+    """Work of a runner that believes that it holds the run."""
 
     lease: Lease
     known: Known
     sent: Plan | None = None
-    """The write that went out and got no answer."""
+    """The write that was sent and has no answer yet."""
 
 
-class Told(NamedTuple):
-    """The journal, folded: what a reader of the events alone believes."""
+class JournalState(NamedTuple):
+    """State of the run as a reader of its events alone sees it."""
 
     status: RunStatus = RunStatus.QUEUED
     stage: Stage | None = None
@@ -113,25 +112,23 @@ class Told(NamedTuple):
 class World(NamedTuple):
     row: Row = Row()
     kept: tuple[Kept, ...] = ()
-    told: Told = Told()
+    journal: JournalState = JournalState()
     works: tuple[Work | Row | None, ...] = (None, None)
-    """What each runner holds: work, nothing, or (in broken protocols) a row that it looked at before."""
+    """Work of each runner, or None, or (in broken protocols) a row that it read before."""
     wire: Message | None = None
-    """One call that was given up by its sender and may still arrive."""
+    """Call that its sender has given up and that may still arrive."""
     last: Message | None = None
-    """The last write that was accepted, as long as somebody may ask about it."""
+    """The last write that was accepted, while a caller may still ask about it."""
     losses: int = 0
-    """Take-overs since a stage was last finished, as the checker counts them."""
+    """Number of take-overs since the last finished stage, counted by the checker."""
 
-
-# --- Between the model and the machine ---------------------------------------------------------------------------
 
 _NOW: Final = datetime(2031, 1, 1, tzinfo=UTC)
 
 
 @cache
 def run_of(row: Row) -> Run:
-    """Give the row as the machine takes it."""
+    """Convert the row to a run for the machine."""
     return Run(
         id="run_1",
         agent_name="writer",
@@ -154,7 +151,7 @@ def run_of(row: Row) -> Run:
 
 @cache
 def artifacts_of(kept: tuple[Kept, ...]) -> tuple[Artifact, ...]:
-    """Give the artifacts as the machine takes them."""
+    """Convert the artifacts for the machine."""
     return tuple(
         Artifact(
             id=number,
@@ -162,7 +159,7 @@ def artifacts_of(kept: tuple[Kept, ...]) -> tuple[Artifact, ...]:
             attempt=one.attempt,
             artifact_type=one.kind,
             filename="",
-            content="text" if one.score is None else plain.dumps({"score": one.score, "feedback": ""}),
+            content="text" if one.score is None else strict_json.dumps({"score": one.score, "feedback": ""}),
             created_at=_NOW,
         )
         for number, one in enumerate(kept, 1)
@@ -171,14 +168,14 @@ def artifacts_of(kept: tuple[Kept, ...]) -> tuple[Artifact, ...]:
 
 @cache
 def change_of(known: Known, plan: Plan) -> Change:
-    """Ask the machine what a plan writes."""
+    """Return the machine's change for a plan."""
     stage, attempt, score, best = known
     run = run_of(Row(status=RunStatus.RUNNING, stage=stage, attempt=attempt, score=score, best=best))
     if plan.what == "release":
-        return machine.release(run, "the worker stops")
+        return machine.released_change(run, "the worker stops")
     if plan.what == "cancel":
-        return machine.cancel_seen(run)
-    return machine.advance(run, _outcome(plan))
+        return machine.cancelled_change(run)
+    return machine.outcome_change(run, _outcome(plan))
 
 
 def _outcome(plan: Plan) -> Outcome:
@@ -192,38 +189,35 @@ def _outcome(plan: Plan) -> Outcome:
 
 @cache
 def resumed(kept: tuple[Kept, ...]) -> Known:
-    """Ask the machine where a claimed run goes on."""
-    found = machine.resume(run_of(Row(status=RunStatus.RUNNING)), artifacts_of(kept))
+    """Return the machine's decision where a claimed run continues."""
+    found = decide_resumption(run_of(Row(status=RunStatus.RUNNING)), artifacts_of(kept))
     assert found.change is None
     assert found.run.current_stage is not None
     return Known(found.run.current_stage, found.run.current_attempt, found.run.final_score, found.run.best_attempt)
 
 
-def fold(told: Told, events: tuple[NewEvent, ...], attempt: int) -> Told:
-    """Read more of the journal; ``attempt`` is the row's, for events that name none."""
+def fold(journal: JournalState, events: tuple[NewEvent, ...], attempt: int) -> JournalState:
+    """Read further events; ``attempt`` is the row's, for events without one."""
     for event in events:
         at = event.attempt if event.attempt is not None else attempt
         metadata = event.metadata or {}
         match event.event_type:
             case EventType.STAGE_CHANGE if "status" in metadata:
                 status, reason = RunStatus(metadata["status"]), metadata.get("reason")
-                told = told._replace(status=status, stage=None, attempt=at, reason=reason)
+                journal = journal._replace(status=status, stage=None, attempt=at, reason=reason)
             case EventType.STAGE_CHANGE:
-                told = told._replace(stage=event.stage, attempt=at)
+                journal = journal._replace(stage=event.stage, attempt=at)
             case EventType.SCORE_UPDATE:
-                told = told._replace(results=(*told.results, (at, EVALUATION)))
+                journal = journal._replace(results=(*journal.results, (at, EVALUATION)))
             case EventType.LOG if "filename" in metadata:
-                told = told._replace(results=(*told.results, (at, OUTPUT)))
+                journal = journal._replace(results=(*journal.results, (at, OUTPUT)))
             case EventType.ERROR:
-                told = told._replace(error=True)
-    return told
-
-
-# --- Renaming ----------------------------------------------------------------------------------------------------
+                journal = journal._replace(error=True)
+    return journal
 
 
 def leases_in(world: World) -> list[Lease]:
-    """Give every lease that anybody has, the row's not among them."""
+    """Yield every lease in the world except the row's."""
     works = [work.lease for work in world.works if isinstance(work, Work)]
     return works + [message.lease for message in (world.wire, world.last) if message is not None]
 
@@ -263,7 +257,7 @@ def _renamed(world: World, claims: list[int], tokens: list[int]) -> World:
     return World(
         row,
         world.kept,
-        world.told,
+        world.journal,
         tuple(w._replace(lease=lease_of(w.lease)) if isinstance(w, Work) else w for w in world.works),
         None if world.wire is None else world.wire._replace(lease=lease_of(world.wire.lease)),
         None if world.last is None else world.last._replace(lease=lease_of(world.last.lease)),

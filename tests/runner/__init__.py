@@ -1,0 +1,1 @@
+"""Tests of the runner and of the functions that run agents from Python."""

@@ -1,6 +1,4 @@
-"""Leases whose store does not answer any more: their holders stop in time, and nobody waits for ever."""
-
-from __future__ import annotations
+"""Leases whose store gives no answer: their holders stop in time, and nothing waits for ever."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
@@ -13,12 +11,15 @@ import pytest
 
 import loopkit
 from loopkit import MemoryStore, Run, Runner, RunStatus, StageContext, Stopping
+from loopkit.clock import SystemClock
 from loopkit.core.journal import Change
-from loopkit.core.lease import Beat, Claimant, Lease
+from loopkit.core.lease import Claimant, Lease, LeaseState
+from loopkit.core.run import NewRun
+from loopkit.runner import keeper as keeper_module
 from loopkit.runner.keeper import Interrupt, Keeper
 from loopkit.storage import Held, RunnerInfo
-from tests.runner.loops import agent
-from tests.simulation.virtual import run_virtually
+from tests.runner.agent_helpers import small_agent
+from tests.simulation.virtual_loop import run_virtually
 
 QUICK = timedelta(milliseconds=200)
 
@@ -37,11 +38,11 @@ class Mute(MemoryStore):
         await self._be_silent()
         return await super().record(lease, change)
 
-    async def heartbeat(self, leases: Sequence[Lease]) -> list[Beat]:
+    async def heartbeat(self, leases: Sequence[Lease]) -> list[LeaseState]:
         await self._be_silent()
         return await super().heartbeat(leases)
 
-    async def watch(self, leases: Sequence[Lease]) -> list[Beat]:
+    async def watch(self, leases: Sequence[Lease]) -> list[LeaseState]:
         await self._be_silent()
         return await super().watch(leases)
 
@@ -71,7 +72,7 @@ async def in_a_release(stopping: Stopping) -> None:
 async def test_a_runner_whose_store_never_answers_stops_by_itself(
     moment: Callable[[Stopping], Awaitable[None]],
 ) -> None:
-    """Once another may hold its run it lets go of it, wherever it stood; and whoever ends it need not wait."""
+    """It gives its run up once another runner may hold it, wherever it was; whoever ends the runner need not wait."""
     store, stopping, left = Mute(stalled_after=3 * QUICK), Stopping(), anyio.Event()
 
     async def produce(context: StageContext) -> str:
@@ -82,9 +83,9 @@ async def test_a_runner_whose_store_never_answers_stops_by_itself(
             left.set()
         return "late"
 
-    one = agent(produce=produce)
-    [run] = await loopkit.submit(store, one, [{}])
-    runner = Runner(store, [one], heartbeat=QUICK, stopping=stopping)
+    agent = small_agent(produce=produce)
+    [run] = await loopkit.submit(store, agent, [{}])
+    runner = Runner(store, [agent], heartbeat=QUICK, stopping=stopping)
     with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(runner.serve)
@@ -92,12 +93,9 @@ async def test_a_runner_whose_store_never_answers_stops_by_itself(
             while not runner.status.lost:  # noqa: ASYNC110
                 await anyio.sleep(0.02)
             stopping.end()
-    kept = await store.get_run(run.id)
-    assert (kept.status, kept.current_attempt, runner.status.lost) == (RunStatus.RUNNING, 1, 1)
+    stored = await store.get_run(run.id)
+    assert (stored.status, stored.current_attempt, runner.status.lost) == (RunStatus.RUNNING, 1, 1)
     assert await store.list_artifacts(run.id) == []
-
-
-# ---- a keeper alone, in virtual time ---------------------------------------------------------------------------
 
 
 class LoopClock:
@@ -110,38 +108,39 @@ class LoopClock:
         return anyio.current_time()
 
 
-async def kept(store: Mute, since: Sequence[float], seconds: float) -> list[tuple[int, float]]:
-    """Keep leases for some seconds, and give which holder was told to stop, and when."""
-    keeper, told = Keeper(store, LoopClock(), heartbeat=timedelta(seconds=1)), []
+async def interrupted_holders(store: Mute, since: Sequence[float], seconds: float) -> list[tuple[int, float]]:
+    """Keep leases for some seconds; return which holders were interrupted, and when."""
+    keeper, interrupted = Keeper(store, LoopClock(), heartbeat=timedelta(seconds=1)), []
 
     def interrupt(number: int, why: Interrupt) -> None:
         assert why is Interrupt.LOST
-        told.append((number, anyio.current_time()))
+        interrupted.append((number, anyio.current_time()))
 
-    runs = await loopkit.submit(store, agent(), [{} for _ in since])
+    runs = await loopkit.submit(store, small_agent(), [{} for _ in since])
     for number, (run, moment) in enumerate(zip(runs, since, strict=True)):
         held = await store.claim_run(Claimant(name="here:1"), run.id)
-        keeper.hold(held.lease, since=moment, interrupt=partial(interrupt, number))
+        keeper.keep(held.lease, since=moment, interrupt=partial(interrupt, number))
     while anyio.current_time() < seconds:
         await anyio.sleep(keeper.interval)
         await keeper.step()
-    return told
+    return interrupted
 
 
-def test_each_holder_is_told_at_its_own_deadline_and_once() -> None:
-    """A lease that ran out neither takes the others along nor their time to be renewed."""
+def test_each_holder_is_interrupted_at_its_own_deadline_and_once() -> None:
+    """A lease that ran out neither ends the others nor takes the time in which they are renewed."""
     store = Mute(stalled_after=timedelta(seconds=10))
     store.silence = float("inf")
-    told = run_virtually(kept, store, [0.0, -3.0, 2.0], 30)
-    assert told == [(1, pytest.approx(6, abs=0.01)), (0, pytest.approx(9, abs=0.01)), (2, pytest.approx(11, abs=0.01))]
+    interrupted = run_virtually(interrupted_holders, store, [0.0, -3.0, 2.0], 30)
+    assert [number for number, _ in interrupted] == [1, 0, 2]
+    assert [moment for _, moment in interrupted] == pytest.approx([6, 9, 11], abs=0.01)
 
 
-@pytest.mark.parametrize(("silence", "is_told"), [(0.4, False), (float("inf"), True)])
-def test_a_process_that_was_frozen_asks_before_it_gives_up(silence: float, is_told: bool) -> None:
-    """A lease that may be another's by now is renewed if it is held still, and lost if nobody says so."""
+@pytest.mark.parametrize(("silence", "is_interrupted"), [(0.4, False), (float("inf"), True)])
+def test_a_process_that_was_frozen_asks_the_store_before_it_gives_up(silence: float, is_interrupted: bool) -> None:
+    """A lease that may be another runner's is renewed if it is held still, and lost if the store does not say so."""
     store = Mute(stalled_after=timedelta(seconds=10))
     store.silence = silence
-    assert bool(run_virtually(kept, store, [-100.0], 5)) is is_told
+    assert bool(run_virtually(interrupted_holders, store, [-100.0], 5)) is is_interrupted
 
 
 class Skipping(Mute):
@@ -151,15 +150,59 @@ class Skipping(Mute):
         super().__init__(stalled_after=timedelta(seconds=2))
         self.asked: list[float] = []
 
-    async def heartbeat(self, leases: Sequence[Lease]) -> list[Beat]:
+    async def heartbeat(self, leases: Sequence[Lease]) -> list[LeaseState]:
         self.asked.append(anyio.current_time())
         if len(self.asked) > 1:
             return await super().heartbeat(leases)
-        return [attrs.evolve(beat, skipped=True) for beat in await self.watch(leases)]
+        return [attrs.evolve(state, skipped=True) for state in await self.watch(leases)]
 
 
 def test_a_skipped_lease_is_renewed_at_the_next_step() -> None:
-    """Its holder need not hope that the next renewal, a whole heartbeat later, still comes in time."""
+    """It does not wait for the next renewal, a whole heartbeat later, which might come too late."""
     store = Skipping()
-    assert run_virtually(kept, store, [0.0], 2.6) == []
+    assert run_virtually(interrupted_holders, store, [0.0], 2.6) == []
     assert store.asked == pytest.approx([1.0, 1.5, 2.5])
+
+
+async def test_of_very_many_leases_only_the_cancel_requests_are_looked_at() -> None:
+    """A cancel is noticed as soon as with few; a lost lease is noticed when it is renewed."""
+    store = Counting()
+    keeper = Keeper(store, SystemClock(), heartbeat=timedelta(seconds=30))
+    interrupts: dict[str, Interrupt] = {}
+    many = keeper_module.MOST_WATCHED + 1
+    new = [NewRun(agent_name="a", inputs={}) for _ in range(many)]
+    await store.submit(new)
+    held = await store.claim(Claimant(name="h:1"), {"a": "d"}, limit=many)
+    kept = [
+        keeper.keep(one.lease, since=keeper._clock.monotonic(), interrupt=partial(interrupts.__setitem__, one.run.id))
+        for one in held
+    ]
+    await store.request_cancel(held[7].run.id)
+    await keeper.step()
+    assert (interrupts, store.watched) == ({held[7].run.id: Interrupt.CANCEL}, 0)
+    store.fences_off(held[3].run.id)
+    for one in kept:
+        one.renewed_at -= 31
+    await keeper.step()
+    assert interrupts == {held[7].run.id: Interrupt.CANCEL, held[3].run.id: Interrupt.LOST}
+    keeper.drop(kept[0])
+    await keeper.step()
+    assert store.watched == 1, "of few, each lease is looked at"
+
+
+class Counting(MemoryStore):
+    """A store that tells its cancel requests, and counts the watches."""
+
+    watched = 0
+
+    async def requested_cancels(self, *, limit: int = 1000) -> frozenset[str] | None:
+        return frozenset(run.id for run in self._runs.values() if run.cancel_requested_at is not None)
+
+    async def watch(self, leases: Sequence[Lease]) -> list[LeaseState]:
+        self.watched += 1
+        return await super().watch(leases)
+
+    def fences_off(self, run_id: str) -> None:
+        """Let another claim of the run be newer."""
+        run = self._runs[run_id]
+        self._runs[run_id] = attrs.evolve(run, fencing_token=run.fencing_token + 1)

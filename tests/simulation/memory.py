@@ -1,15 +1,16 @@
-"""The memory store as the ground of a world: one server that never fails, at the end of a wire that does."""
-
-from __future__ import annotations
+"""The memory store below a world: a server that never fails, reached over a network that does."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import attrs
+
 from loopkit import LeaseLost, MemoryStore, Run, StorageUnavailable
 from loopkit.core.journal import Change
 from loopkit.core.lease import Lease
+from loopkit.core.ledger.calls import spending_of
 from loopkit.storage import Storage
 from tests.simulation.ground import Row
 from tests.simulation.process import SeededIds
@@ -21,19 +22,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 VERBS = {"submit", "claim", "heartbeat", "watch", "request_cancel", "retry"}
-"""What runners and clients ask for, beside ``record``."""
+"""Verbs that runners and clients call, beside ``record``."""
 
 
 class MemoryGround(MemoryStore):
-    """The shipped store, looked at from inside."""
+    """The shipped store, read directly."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: "World") -> None:
         ids = SeededIds(world.chance, world.next_number)
         super().__init__(stalled_after=world.stalled_after, now=world.now, ids=ids)
         self._seen: dict[str, Run] = {}
         self._artifacts_seen = 0
 
-    def store(self, process: Process) -> Storage:
+    def store(self, process: "Process") -> Storage:
         return cast(Storage, Wire(process, self))
 
     def changed(self) -> Iterator[Row]:
@@ -53,6 +54,12 @@ class MemoryGround(MemoryStore):
     def told(self, run_id: str, after: int) -> list[str]:
         return [event.message or "" for event in self._events[run_id][after:]]
 
+    def calls(self, run_id: str) -> dict[str, int]:
+        return {call.id: call.input_tokens or 0 for call in self._calls[run_id].values()}
+
+    def verdicts(self, run_id: str) -> set[tuple[int, str]]:
+        return {(verdict.attempt, verdict.name) for verdict in self._verdicts[run_id].values()}
+
     def end_by_hand(self, run_id: str) -> bool:
         return False
 
@@ -60,10 +67,10 @@ class MemoryGround(MemoryStore):
         return [(run_id, wrong) for run_id in self._runs for wrong in self._wrongs(run_id)]
 
     def leave(self) -> None:
-        """Nothing outlives a schedule."""
+        """Do nothing: each schedule has a store of its own."""
 
     def _wrongs(self, run_id: str) -> Iterator[str]:
-        """Judge a run that has ended by what it leaves behind."""
+        """Return the breaches in the artifacts and events of an ended run."""
         run, told = self._runs[run_id], Counter(self.told(run_id, 0))
         yield from (f"{line!r} stands twice" for line, times in told.items() if line.startswith("call ") and times > 1)
         claims = told["Started"] + told["Taken over"]
@@ -72,6 +79,9 @@ class MemoryGround(MemoryStore):
         stages = [(artifact.attempt, artifact.artifact_type.value) for artifact in self._artifacts[run_id]]
         if stages != sorted(set(stages), key=lambda stage: (stage[0], stage[1] == "evaluation")):
             yield f"its artifacts are {stages}"
+        calls = spending_of(self._calls[run_id].values())
+        if attrs.evolve(run.spending, stage_seconds=0.0) != calls:
+            yield f"its sums are {run.spending}, and those of its calls {calls}"
         best = max((score for _, score in self._scores(run_id)), default=None)
         if best != run.final_score:
             yield f"its score is {run.final_score}, and the best one kept is {best}"
@@ -93,9 +103,9 @@ def _row(run: Run, told: int) -> Row:
 
 
 class Wire:
-    """The store as a process reaches it: what it asks for may be late or never arrive, and so may the answer."""
+    """The store over a network: a request or its response may be late or lost."""
 
-    def __init__(self, process: Process, server: MemoryGround) -> None:
+    def __init__(self, process: "Process", server: MemoryGround) -> None:
         self.stalled_after = server.stalled_after
         self._process = process
         self._server = server
@@ -107,7 +117,7 @@ class Wire:
 
     async def record(self, lease: Lease, change: Change) -> Run:
         try:
-            return await self._ask(self._server.record, lease, change)
+            return await self._process.booker.record(partial(self._ask, self._server.record), lease, change)
         except LeaseLost:
             self._process.world.told_lost(lease)
             raise

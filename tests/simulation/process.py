@@ -1,7 +1,5 @@
 """One simulated process: a store and a runner, unmodified, on a machine that fails, freezes and dies by chance."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections.abc import Callable
@@ -9,25 +7,26 @@ from contextvars import ContextVar
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 from anyio.abc import TaskGroup
 
 from loopkit import Agent, Runner, StageContext, Stopping
-from loopkit.agents.calling import call
+from loopkit.agents.stage_call import call_stage
 from loopkit.runner import Environment
 from loopkit.runner.keeper import Keeper
+from tests.simulation.booking import Booker
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
 class Crashed(BaseException):
-    """The simulated process is gone: nothing it still does reaches the world."""
+    """End of the simulated process: nothing it still does reaches the world."""
 
 
-HERE: ContextVar[Process] = ContextVar("HERE")
+HERE: ContextVar["Process"] = ContextVar("HERE")
 """The process that a task belongs to."""
 
 
@@ -62,8 +61,8 @@ class SeededIds:
 class Process:
     """A process with its own chance and clock, and its own way to the store."""
 
-    def __init__(self, world: World, name: str, *, flaky: float | None = None) -> None:
-        """``flaky``: how likely trouble is at each step; None: nothing ever happens to this process."""
+    def __init__(self, world: "World", name: str, *, flaky: float | None = None) -> None:
+        """Create a process. ``flaky`` is the probability of a fault at each step; None: never."""
         self.world = world
         self.name = name
         self.chance = random.Random(f"{world.seed} {name}")
@@ -72,10 +71,11 @@ class Process:
         self.dead = False
         self.frozen_until = 0.0
         self.ids = SeededIds(self.chance, world.next_number)
+        self.booker = Booker(world)
         self.store = world.ground.store(self)
 
     def is_struck(self, point: str) -> bool:
-        """Decide whether something goes wrong at this step; a runner may also die of it, or freeze after it."""
+        """Decide whether this step fails; a runner may also die of it, or freeze after it."""
         if self.dead:
             raise Crashed
         self.world.steps += 1
@@ -99,7 +99,7 @@ class Process:
         return self.frozen_until > self.world.loop.elapsed
 
     def freeze(self) -> None:
-        """Stand still, as by SIGSTOP, in many cases for longer than a lease lasts."""
+        """Freeze the process as SIGSTOP does, often for longer than a lease lasts."""
         self.frozen_until = self.world.loop.elapsed + self.chance.uniform(0.5, 2.5) * self.world.stalled_seconds
         self.world.tell(self.name, "freezes")
         self.world.faults["freeze"] += 1
@@ -108,28 +108,28 @@ class Process:
         """Wait while the process is frozen."""
         if self.dead:
             raise Crashed
-        with anyio.CancelScope(shield=True):  # who is frozen is not even cancelled by a timeout of its own
+        with anyio.CancelScope(shield=True):  # not even its own timeout cancels a frozen process
             while (left := self.frozen_until - self.world.loop.elapsed) > 0:  # noqa: ASYNC110
                 await asyncio.sleep(left)
 
     async def nap(self, longest: float) -> None:
-        """Take some time."""
+        """Sleep for a random time."""
         await asyncio.sleep(self.chance.random() * longest)
         await self.gate()
 
     async def travel(self) -> None:
-        """Be on the way to the store or back: it takes a moment, or none."""
+        """Simulate the time to the store or back, which may be zero."""
         if self.chance.random() < 0.5:
             await asyncio.sleep(self.chance.random() * 0.05)
         await self.gate()
 
     async def wait_for_work(self) -> None:
-        """Poll, but only when it would find something."""
+        """Wait until a poll would find work."""
         await self.world.work_appears()
         await self.nap(1.0)
 
     async def run(self) -> None:
-        """Serve until the process dies or the world stops it; a stop of its own may come as well."""
+        """Serve until the process dies or the world stops it; it may also stop by itself."""
         HERE.set(self)
         stopping = Stopping()
         try:
@@ -138,8 +138,8 @@ class Process:
                     clock=SkewedClock(self.world, self.chance.uniform(-3600, 3600)),
                     ids=self.ids,
                     chance=self.chance,
-                    keeping=lambda keeper: SimKeeping(self, keeper, tasks),
-                    call=partial(call, passing=(Crashed,), delay=lambda failed: self.chance.random()),
+                    keep_leases=lambda keeper: SimKeeping(self, keeper, tasks),
+                    call_stage=partial(call_stage, passing=(Crashed,), delay=lambda failed: self.chance.random()),
                     name=self.name,
                 )
                 runner = Runner(
@@ -163,7 +163,7 @@ class Process:
         self.world.tell(self.name, "is gone")
 
     async def _be_stopped(self, stopping: Stopping) -> None:
-        """Be asked to stop some day, or be told to end at once."""
+        """Request a stop at a random time, in one step or in two."""
         await asyncio.sleep(self.chance.expovariate(1 / 30))
         self.world.tell(self.name, "is asked to stop")
         stopping.ask()
@@ -172,9 +172,9 @@ class Process:
 
 
 class SkewedClock:
-    """A runner's clock, which counts from somewhere else."""
+    """A runner's monotonic clock with an offset."""
 
-    def __init__(self, world: World, offset: float) -> None:
+    def __init__(self, world: "World", offset: float) -> None:
         self.world = world
         self._offset = offset
 
@@ -186,15 +186,15 @@ class SkewedClock:
 
 
 class SimKeeping:
-    """Steps a keeper in virtual time."""
+    """Stepping of a keeper in virtual time."""
 
-    def __init__(self, process: Process, keeper: Keeper, tasks: TaskGroup) -> None:
+    def __init__(self, process: "Process", keeper: Keeper, tasks: TaskGroup) -> None:
         self._process = process
         self._keeper = keeper
         self._tasks = tasks
         self._over = False
 
-    def __enter__(self) -> SimKeeping:
+    def __enter__(self) -> Self:
         self._tasks.start_soon(self._main)
         return self
 

@@ -1,10 +1,8 @@
-"""The SQL store as the ground of a world: each process opens it anew on the same in-memory database."""
-
-from __future__ import annotations
+"""The SQL store below a world: each process opens the same in-memory database."""
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -16,11 +14,12 @@ from loopkit import LeaseLost, Run, wire
 from loopkit.core.journal import Change
 from loopkit.core.lease import Lease
 from loopkit.storage import RunnerInfo, Storage
-from loopkit.stores.sql.combining import Combiner
-from loopkit.stores.sql.invariants import LOOKS
-from loopkit.stores.sql.items import Item
+from loopkit.stores.sql.operations.invariants import RULE_GROUPS
 from loopkit.stores.sql.store import SqlStore
-from loopkit.stores.sql.waking import EverySecond, Waking
+from loopkit.stores.sql.wakeups.hub import PollTimer, Wakeups
+from loopkit.stores.sql.writes.lanes import Close, Perform
+from loopkit.stores.sql.writes.request_queue import RequestQueue
+from loopkit.stores.sql.writes.requests import AnyRequest, WriteRequest
 from tests.simulation.database import Link, links, trouble
 from tests.simulation.ground import Broken, Row
 from tests.simulation.process import Crashed
@@ -43,15 +42,15 @@ _DOUBLED = (
 
 @cache
 def _looks() -> list[str]:
-    """The invariants of the tables, as the store's own check asks for them."""
+    """Return the queries of the table invariants that the store's own check runs."""
     form: dict[str, Any] = {"dialect": sqlite.dialect(), "compile_kwargs": {"literal_binds": True}}
-    return [str(look.statement.compile(**form)) for look in LOOKS]
+    return [str(group.statement.compile(**form)) for group in RULE_GROUPS]
 
 
 class SqliteGround:
     """The in-memory database, emptied."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: "World") -> None:
         self._world = world
         self._eye = links().eye
         self._taken: list[Link] = []
@@ -59,7 +58,7 @@ class SqliteGround:
         self._artifacts = 0
         links().empty()
 
-    def store(self, process: Process) -> Storage:
+    def store(self, process: "Process") -> Storage:
         def fault(point: str) -> None:
             if process.is_struck(point):
                 busy = sqlite3.SQLITE_BUSY, "database is locked"
@@ -87,6 +86,14 @@ class SqliteGround:
         told = "SELECT message FROM workflow_events WHERE run_id = ? AND seq > ? ORDER BY seq"
         return [message for (message,) in self._eye.execute(told, (run_id, after)).fetchall()]
 
+    def calls(self, run_id: str) -> dict[str, int]:
+        calls = "SELECT call_id, input_tokens FROM loopkit_usage WHERE run_id = ?"
+        return dict(self._eye.execute(calls, (run_id,)).fetchall())
+
+    def verdicts(self, run_id: str) -> set[tuple[int, str]]:
+        verdicts = "SELECT attempt, name FROM loopkit_verdicts WHERE run_id = ?"
+        return set(self._eye.execute(verdicts, (run_id,)).fetchall())
+
     def end_by_hand(self, run_id: str) -> bool:
         now = wire.instant(self._world.now())
         self._eye.execute(
@@ -108,9 +115,9 @@ class SqliteGround:
 
 
 class WatchedStore(SqlStore):
-    """The shipped store; the world looks at what it answers."""
+    """The shipped store, whose results the world checks."""
 
-    def __init__(self, process: Process, link: Link) -> None:
+    def __init__(self, process: "Process", link: Link) -> None:
         self._process = process
         super().__init__(
             link.database,
@@ -118,27 +125,27 @@ class WatchedStore(SqlStore):
             now=process.world.now,
             ids=process.ids,
             driver=SimDriver(process),
-            waking=SimWaking(process),
+            wakeups=SimWakeups(process),
         )
 
     async def announce(self, runner: RunnerInfo) -> None:
-        """Say it now and then: what a runner tells of itself is costly, and nothing depends on it."""
+        """Write only some announcements: they are expensive, and nothing depends on them."""
         if self._process.chance.random() < 0.1:
             await super().announce(runner)
 
     async def record(self, lease: Lease, change: Change) -> Run:
         try:
-            return await super().record(lease, change)
+            return await self._process.booker.record(super().record, lease, change)
         except LeaseLost:
             self._process.world.told_lost(lease)
             raise
 
 
-class SimWaking(Waking):
-    """Polls, but for those that would find nothing."""
+class SimWakeups(Wakeups):
+    """Wake-ups by polling, without the polls that would find nothing."""
 
-    def __init__(self, process: Process) -> None:
-        super().__init__(EverySecond())
+    def __init__(self, process: "Process") -> None:
+        super().__init__(PollTimer())
         self._process = process
 
     async def wait_for_work(self, timeout: float) -> None:
@@ -146,19 +153,19 @@ class SimWaking(Waking):
 
 
 class SimDriver:
-    """The store's driver in simulation: virtual time, and delays by chance."""
+    """Driver of the writers in simulation: virtual time and random delays."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: "Process") -> None:
         self._process = process
 
-    def lane(self, perform: Callable[[Sequence[Item]], None], close: Callable[[], None], name: str) -> SimLane:
+    def lane(self, perform: Perform, close: Close, name: str) -> "SimLane":
         return SimLane(self._process, perform)
 
     def monotonic(self) -> float:
         return self._process.world.loop.elapsed
 
     def pause(self, seconds: float) -> bool:
-        """Let others go on; see :func:`_in_turns`."""
+        """Yield to other tasks; see :func:`_in_turns`."""
         waits_for = greenlet.getcurrent().parent
         assert waits_for is not None
         waits_for.switch(seconds)
@@ -172,8 +179,8 @@ class SimDriver:
         pass
 
 
-async def _in_turns(process: Process, function: Callable[[], T]) -> T:
-    """Give what a function gives that blocks; while it pauses, the rest of the world goes on."""
+async def _in_turns(process: "Process", function: Callable[[], T]) -> T:
+    """Return the result of a blocking function; while it pauses, other tasks run."""
     thread = greenlet.greenlet(function)
     said: Any = thread.switch()
     while not thread.dead:
@@ -184,32 +191,32 @@ async def _in_turns(process: Process, function: Callable[[], T]) -> T:
 
 
 class SimLane:
-    """Performs all that waits together, in a task of its own: a caller may leave meanwhile."""
+    """A lane that performs all waiting requests together, in a task of its own: a caller may leave meanwhile."""
 
-    def __init__(self, process: Process, perform: Callable[[Sequence[Item]], None]) -> None:
+    def __init__(self, process: "Process", perform: Perform) -> None:
         self._process = process
         self._perform = perform
-        self._combiner = Combiner()
+        self._queue = RequestQueue()
         self._asked: dict[int, asyncio.Future[None]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def ask(self, item: Item) -> Any:
-        written = self._asked[id(item)] = asyncio.get_running_loop().create_future()
-        self._combiner.add(item)
+    async def ask(self, request: WriteRequest[T]) -> T | Exception:
+        written = self._asked[id(request)] = asyncio.get_running_loop().create_future()
+        self._queue.add(request)
         try:
             await self._process.travel()
             self._go_on()
             await written
             await self._process.travel()
         except BaseException:
-            if not self._combiner.withdraw(item):
-                item.left = True
-                if item.written:
-                    self._undo(item)
+            if not self._queue.withdraw(request):
+                request.abandoned = True
+                if request.written:
+                    self._undo(request)
             raise
         finally:
-            del self._asked[id(item)]
-        return item.outcome
+            del self._asked[id(request)]
+        return request.outcome
 
     def _go_on(self) -> None:
         if self._task is None and not self._process.dead:
@@ -217,10 +224,10 @@ class SimLane:
 
     async def _work(self) -> None:
         try:
-            while items := self._combiner.take():
-                await _in_turns(self._process, partial(self._perform, items))
-                for item in items:
-                    self._wrote(item)
+            while requests := self._queue.take():
+                await _in_turns(self._process, partial(self._perform, requests))
+                for request in requests:
+                    self._wrote(request)
         except (Crashed, Broken) as error:
             for asked in self._asked.values():
                 if not asked.done():
@@ -228,14 +235,14 @@ class SimLane:
         finally:
             self._task = None
 
-    def _wrote(self, item: Item) -> None:
-        item.written = True
-        if item.left:
-            self._undo(item)
-        if (asked := self._asked.get(id(item))) is not None and not asked.done():
+    def _wrote(self, request: AnyRequest) -> None:
+        request.written = True
+        if request.abandoned:
+            self._undo(request)
+        if (asked := self._asked.get(id(request))) is not None and not asked.done():
             asked.set_result(None)
 
-    def _undo(self, item: Item) -> None:
-        for undo in item.undo():
-            self._combiner.add(undo)
+    def _undo(self, request: AnyRequest) -> None:
+        for undo in request.undo():
+            self._queue.add(undo)
             self._go_on()

@@ -1,6 +1,4 @@
-"""What the protocol rests on cannot be deleted from the shipped files without a schedule that shows it."""
-
-from __future__ import annotations
+"""No safeguard of the protocol can be deleted from the shipped files without a schedule that breaks."""
 
 import os
 import shutil
@@ -19,7 +17,7 @@ SOURCE = Path(loopkit.__file__).parent
 
 @attrs.frozen
 class Deletion:
-    """A piece of a shipped file, what stands there without it, and by which seed a schedule shows it."""
+    """A piece of a shipped file, its replacement, and the seed of a schedule that breaks without it."""
 
     name: str
     ground: str
@@ -33,35 +31,60 @@ DELETIONS = (
     Deletion(
         "the fence",
         "sqlite",
-        "stores/sql/statements.py",
+        "stores/sql/statements/changes.py",
         """        runs.c.fencing_token == lease["fencing_token"],
         runs.c.lease_id == lease["lease_id"],
         runs.c.claimed_by == lease["claimed_by"],
 """,
-        "",
+        # The statement still takes the values, in the same order.
+        '*(lease[name].isnot(None) for name in ("fencing_token", "lease_id", "claimed_by")),',
         100,
     ),
-    Deletion("the status guard", "sqlite", "stores/sql/statements.py", "        running,\n", "", 50),
+    Deletion("the status guard", "sqlite", "stores/sql/statements/changes.py", "        running,\n", "", 50),
+    Deletion(
+        "the count of the rows that were written as meant",
+        "sqlite",
+        "stores/sql/writes/sqlite_executor.py",
+        ".rowcount != len(values)",
+        ".rowcount < 0",
+        50,
+    ),
     Deletion(
         "the read-back",
         "sqlite",
-        "stores/sql/writing.py",
-        "if not (unknown and self._executor.find(made)):",
+        "stores/sql/writes/writer.py",
+        "if not (unknown and self._executor.read_back(batch)):",
         "if True:",
         500,
     ),
     Deletion(
         "the clock rule",
         "sqlite",
-        "stores/sql/rows.py",
-        'and_(running, silent_seconds() > bindparam("stalled_seconds"))',
+        "stores/sql/schema/rows.py",
+        'and_(running, func.coalesce(func.abs(silent_seconds()) > bindparam("stalled_seconds"), true()))',
         "running",
         5,
     ),
     Deletion(
-        "the fence of the memory store",
+        "the fence of model calls and verdicts",
+        "sqlite",
+        "stores/sql/statements/ledger_rows.py",
+        'runs.c.last_write == values["nonce"]',
+        'values["nonce"].isnot(None)',
+        100,
+    ),
+    Deletion(
+        "sums counted from what the holder knows to be stored",
         "memory",
         "stores/memory.py",
+        "change.sums",
+        "attrs.evolve(change, run=run).sums",
+        100,
+    ),
+    Deletion(
+        "the fence of the memory store",
+        "memory",
+        "stores/memory_rows.py",
         """ and (run.lease_id, run.claimed_by, run.fencing_token) == (
             lease.lease_id,
             lease.claimed_by,
@@ -74,7 +97,7 @@ DELETIONS = (
         "the clock rule of the memory store",
         "memory",
         "core/run.py",
-        " and now - run.last_seen_at > stalled_after",
+        " and abs(now - run.last_seen_at) > stalled_after",
         "",
         5,
     ),

@@ -1,7 +1,5 @@
 """Schedules by seed: nothing acknowledged is lost, nothing is done twice, and no stale write is accepted."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -11,18 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.settings import count
+from tests.length_helpers import count
 from tests.simulation.world import simulate
+from tests.stores.ways_helpers import assert_both_taken, count_ways
 
 ROOT = Path(__file__).parent.parent.parent
 SHARES = 5
 SCHEDULES = count("schedules", 550, long=5_500)
-"""How many on each ground; of eleven in a row at least ten are distinct, and only those count."""
+"""Schedules on each store; of eleven in a row at least ten are distinct, and only distinct ones count."""
 FIRST = int(os.environ.get("LOOPKIT_TEST_FIRST_SEED", "0"))
 EXPECTED = {"sqlite": ("freeze", "after commit"), "memory": ("freeze", "answer")}
-"""What has to strike, by the ground."""
+"""Faults that must occur, by store."""
 KEPT = (("sqlite", 32),)
-"""What once found something: a stop that became an error, since the claim under way got no answer."""
+"""Seeds that once failed: a stop became an error, since the claim under way got no response."""
 
 
 @pytest.mark.parametrize("share", range(SHARES))
@@ -35,6 +34,14 @@ def test_every_schedule_keeps_the_promises(ground: str, share: int, caplog: pyte
     struck = {point: sum(report.faults.get(point, 0) for report in reports) for point in EXPECTED[ground]}
     assert len({report.trace for report in reports}) >= len(seeds) * 10 / 11
     assert all(number > len(seeds) / 5 for number in struck.values()), struck
+
+
+def test_changes_are_written_as_meant_and_carefully(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The schedules take both ways of writing a batch of changes, so the promises are checked of both."""
+    ways = count_ways(monkeypatch)
+    for seed in range(FIRST, FIRST + 20):
+        simulate(seed, "sqlite")
+    assert_both_taken(ways, least=5)
 
 
 @pytest.mark.parametrize(("ground", "seed"), KEPT)

@@ -1,10 +1,8 @@
 """A simulated world: processes and clients on one store, under one seed, watched at every commit.
 
-The runner, the store and the agents' calling are the shipped ones. The seed decides everything else: how much happens
-and how long it takes, what fails, which process freezes or dies, what clients ask for and when.
+Runner, store and stage calls are the shipped code. The seed decides everything else: how much happens and how long it
+takes, what fails, which process freezes or dies, what clients request and when.
 """
-
-from __future__ import annotations
 
 import asyncio
 import hashlib
@@ -13,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Self
 
 import anyio
 import attrs
@@ -24,34 +23,34 @@ from tests.simulation.ground import Broken, Ground, Row
 from tests.simulation.memory import MemoryGround
 from tests.simulation.process import Process
 from tests.simulation.sqlite import SqliteGround
-from tests.simulation.virtual import VirtualLoop, run_virtually
+from tests.simulation.virtual_loop import VirtualLoop, run_virtually
 
 EPOCH = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TROUBLED_SECONDS = 40.0
-"""How long chance strikes at most; afterwards one sound process finishes what is left."""
+"""Most seconds with faults; afterwards one healthy process finishes the remaining runs."""
 
-GROUNDS: Mapping[str, Callable[[World], Ground]] = {"sqlite": SqliteGround, "memory": MemoryGround}
-"""What a world can stand on, by name."""
+GROUNDS: Mapping[str, Callable[["World"], Ground]] = {"sqlite": SqliteGround, "memory": MemoryGround}
+"""Stores that a world can use, by name."""
 
 
 @attrs.frozen(kw_only=True)
 class Size:
-    """How much happens in a schedule."""
+    """Size of a schedule."""
 
     clients: int
     runs: int
-    """How many each client asks for."""
+    """Runs that each client submits."""
     runners: int
     asking: float
-    """For how many seconds clients ask for things."""
+    """Seconds in which clients send requests."""
     freezing: float
-    """How likely a runner freezes in a stage."""
+    """Probability that a runner freezes in a stage."""
     flaky: tuple[float, ...]
-    """How likely trouble is at each step of a runner; each runner draws one of them."""
+    """Probabilities of a fault at each step of a runner; each runner draws one of them."""
 
     @classmethod
-    def drawn(cls, chance: random.Random) -> Size:
-        """Most schedules are small: what is wrong shows in few steps, and more of them are lived through."""
+    def drawn(cls, chance: random.Random) -> Self:
+        """Return a random size. Most schedules are small: faults show in few steps, and more schedules can be run."""
         if chance.random() < 0.9:
             runs = chance.choice([1, 1, 2, 3])
             return cls(clients=1, runs=runs, runners=2, asking=8, freezing=0.1, flaky=(0.0, 0.01, 0.05))
@@ -68,11 +67,11 @@ class StageCall:
 
 @attrs.frozen
 class Report:
-    """What one schedule came to."""
+    """Result of one schedule."""
 
     seed: int
     trace: str
-    """Digest of what happened, in its order, without times and random ids."""
+    """Digest of everything that happened, in order, without times and random ids."""
     steps: int
     """Statements and commits on SQLite; requests and answers where the store is in memory."""
     faults: dict[str, int]
@@ -87,7 +86,7 @@ class World:
 
     loop: VirtualLoop
     _queued: anyio.Event
-    """Set, and made anew, when a run waits to be claimed."""
+    """Event that is set, and replaced, when a run waits to be claimed."""
 
     def __init__(self, seed: int, ground: str) -> None:
         self.seed = seed
@@ -100,6 +99,12 @@ class World:
         self.calls: list[StageCall] = []
         self.rows: dict[str, Row] = {}
         self.acknowledged: dict[str, RunStatus] = {}
+        self.acknowledged_calls: dict[str, dict[str, int]] = {}
+        """Versions of model calls, by run id and their own."""
+        self.acknowledged_verdicts: dict[str, set[tuple[int, str]]] = {}
+        """Attempts and names of verdicts, by run id."""
+        self.booked_changes: Counter[str] = Counter()
+        """Number of changes sent, by run id."""
         self.to_cancel: set[str] = set()
         self.ended_elsewhere: set[str] = set()
         self._names: dict[str, str] = {}
@@ -109,8 +114,6 @@ class World:
         """What must never happen, and did."""
         self._alive: dict[int, Process] = {}
         self.ground = GROUNDS[ground](self)
-
-    # --- What processes ask of the world ------------------------------------------------------------------------
 
     @property
     def stalled_seconds(self) -> float:
@@ -125,12 +128,12 @@ class World:
         return (1 << 100) + self._numbers
 
     def tell(self, who: str, what: str, detail: str = "") -> None:
-        """Write down what happened; ``detail`` is what only tells schedules apart that are alike."""
+        """Log what happened; ``detail`` only distinguishes similar schedules."""
         self.story.update(f"{who} {what}\n".encode())
         self.lines.append(f"{self.loop.elapsed:.6f} {who} {what} {detail}")
 
     async def stage(self, process: Process, context: StageContext) -> str:
-        """Be a stage that this process calls: it takes its time, may fail, and gives what names the call."""
+        """Simulate a stage of a process: it takes time, may fail, and returns text that identifies the call."""
         number, token = len(self.calls), self.rows[context.run_id].token
         self.calls.append(StageCall(context.run_id, token))
         self.tell(process.name, f"is {context.stage} {self._name(context.run_id)}, attempt {context.attempt}")
@@ -147,23 +150,21 @@ class World:
         return f"call {number}"
 
     async def work_appears(self) -> None:
-        """Return when the store shows a run that can be claimed."""
+        """Wait until the store has a run that can be claimed."""
         while (wait := self._until_claimable()) > 0.001:
             with anyio.move_on_after(wait):
                 await self._queued.wait()
 
     def _until_claimable(self) -> float:
-        """Seconds until a run can be claimed, if nothing happens before."""
+        """Return the seconds until a run can be claimed if nothing happens before."""
         if any(row.status == "queued" for row in self.rows.values()):
             return 0.0
         seen = (row.seen_at for row in self.rows.values() if row.status == "running" and row.seen_at is not None)
         oldest = min(((moment - self.now()).total_seconds() for moment in seen), default=math.inf)
         return oldest + self.stalled_seconds + 0.002
 
-    # --- What the world watches ---------------------------------------------------------------------------------
-
     def watch(self) -> None:
-        """Look at what a commit did; called after every commit, before its answer."""
+        """Check what a commit changed; called after every commit, before its response."""
         for row in self.ground.changed():
             before, self.rows[row.id] = self.rows.get(row.id), row
             self._compare(before, row)
@@ -187,7 +188,7 @@ class World:
             self._insist(silent > self.stalled_seconds, f"{name} was taken over after {silent} s of silence")
 
     def _was_released(self, before: Row) -> bool:
-        """True when the commit gave the run back before somebody claimed it."""
+        """Return whether the commit released the run before it was claimed."""
         messages = self.ground.told(before.id, before.told)
         return "Released" in messages and messages.index("Released") < messages.index("Started")
 
@@ -200,7 +201,7 @@ class World:
         )
 
     def told_lost(self, lease: Lease) -> None:
-        """A holder was told that its lease is lost: then it must be."""
+        """Check that a lease that was reported as lost is lost."""
         row = self.rows[lease.run_id]
         held = (row.status, row.token, row.claimed_by) == ("running", lease.fencing_token, lease.claimed_by)
         self._insist(not held, f"{self._name(row.id)}: token {row.token} was told lost, and holds the run")
@@ -213,10 +214,8 @@ class World:
     def _name(self, run_id: str) -> str:
         return self._names.setdefault(run_id, f"run-{len(self._names) + 1}")
 
-    # --- The story ----------------------------------------------------------------------------------------------
-
     async def live(self) -> None:
-        """Let clients and processes have their troubled time, then let a sound process finish, and check it all."""
+        """Run clients and processes with faults, then finish with a healthy process and check everything."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         self.loop, self._queued = loop, anyio.Event()
@@ -238,7 +237,7 @@ class World:
         return any(row.is_open for row in self.rows.values())
 
     async def _all_is_quiet(self) -> None:
-        """Return when no run is left, and none who is frozen with one."""
+        """Wait until no run is open and no frozen process holds one."""
         while self._are_open() or any(process.is_frozen for process in self._alive.values()):  # noqa: ASYNC110
             await asyncio.sleep(1)
         await asyncio.sleep(1)
@@ -301,7 +300,7 @@ class World:
                 self.watch()
 
     async def _settle(self) -> None:
-        """When trouble is over, one sound runner ends every run."""
+        """End every run with one healthy runner, after the faults."""
         sound = Process(self, "sound")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(sound.run)
@@ -317,20 +316,27 @@ class World:
         for run_id in sorted(self.to_cancel - self.ended_elsewhere):
             status = self.rows[run_id].status
             self._insist(status == "cancelled", f"{self._name(run_id)} was to be cancelled, and is {status}")
+        for run_id, calls in self.acknowledged_calls.items():
+            stored = self.ground.calls(run_id)
+            lost = {call_id for call_id, version in calls.items() if stored.get(call_id, 0) < version}
+            self._insist(not lost, f"{self._name(run_id)} lacks model calls that were acknowledged: {lost}")
+        for run_id, verdicts in self.acknowledged_verdicts.items():
+            missing = verdicts - self.ground.verdicts(run_id)
+            self._insist(not missing, f"{self._name(run_id)} lacks verdicts that were acknowledged: {missing}")
         wrongs = [wrong for run_id, wrong in await self.ground.wrongs() if run_id not in self.ended_elsewhere]
         self._insist(not wrongs, "; ".join(wrongs))
 
 
 def simulate(seed: int, ground: str = "sqlite") -> Report:
-    """Live through the schedule of a seed.
+    """Run the schedule of a seed.
 
     Raises:
-        Broken: an invariant was broken; the world's lines stand in the error's notes.
+        Broken: an invariant was broken; the error's notes hold the world's log.
     """
     world = World(seed, ground)
     try:
         run_virtually(world.live)
-        if world.broken is not None:  # whoever met it had been told to leave, and did
+        if world.broken is not None:  # the task that found it has already left
             raise world.broken
     except BaseException as error:
         error.add_note(f"seed {seed} on {ground}:\n" + "\n".join(world.lines[-40:]))

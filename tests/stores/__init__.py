@@ -1,1 +1,1 @@
-"""Tests of the stores."""
+"""Tests of every store: the suite, stores broken on purpose, and databases in lockstep with the store in memory."""

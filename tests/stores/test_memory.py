@@ -1,4 +1,4 @@
-"""The store in memory keeps every promise of a store."""
+"""The store in memory passes every suite of a store."""
 
 from collections.abc import AsyncIterator
 
@@ -6,10 +6,31 @@ import pytest
 
 from loopkit.storage import Storage
 from loopkit.stores.memory import MemoryStore
-from loopkit.testing import FleetSuite, HandClock, MaintenanceSuite, StorageSuite
+from loopkit.testing import (
+    HandClock,
+    IdempotencyKeysSuite,
+    JournalsSuite,
+    LabellingSuite,
+    LedgerSuite,
+    MaintenanceSuite,
+    RunnerRegistrySuite,
+    RunScoresSuite,
+    RunStatisticsSuite,
+    StorageSuite,
+)
 
 
-class TestMemoryStore(StorageSuite, MaintenanceSuite, FleetSuite):
+class TestMemoryStore(
+    StorageSuite,
+    MaintenanceSuite,
+    RunnerRegistrySuite,
+    RunStatisticsSuite,
+    RunScoresSuite,
+    IdempotencyKeysSuite,
+    JournalsSuite,
+    LedgerSuite,
+    LabellingSuite,
+):
     @pytest.fixture
     async def storage(self, clock: HandClock) -> AsyncIterator[Storage]:
         async with MemoryStore(now=clock) as store:

@@ -1,6 +1,4 @@
-"""The databases keep what the protocols of copying and of wake-ups promise."""
-
-from __future__ import annotations
+"""The databases conform to the optional protocols ``Copying`` and ``Wakeups``."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -9,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from loopkit.storage import Storage
-from loopkit.stores.sql.opening import opened
+from loopkit.stores.sql.opener import open_sql_store
 from loopkit.testing import CopyingSuite, HandClock, WakeupsSuite
 
 STALLED_AFTER = timedelta(seconds=120)
@@ -18,17 +16,17 @@ STALLED_AFTER = timedelta(seconds=120)
 class CopyingCases(CopyingSuite):
     @pytest.fixture
     def clock(self) -> HandClock:
-        """Stands still: copies are compared, and time is the database's own."""
+        """Return a clock that is not used: time is the database's own."""
         return HandClock()
 
     @pytest.fixture
     async def storage(self, url: str) -> AsyncIterator[Storage]:
-        async with opened(url, STALLED_AFTER) as store:
+        async with open_sql_store(url, STALLED_AFTER) as store:
             yield store
 
     @pytest.fixture
     async def empty(self, tmp_path: Path) -> AsyncIterator[Storage]:
-        async with opened(f"sqlite:///{tmp_path / 'copy.db'}", STALLED_AFTER) as store:
+        async with open_sql_store(f"sqlite:///{tmp_path / 'copy.db'}", STALLED_AFTER) as store:
             yield store
 
 

@@ -1,0 +1,1 @@
+"""Tests of the HTTP API, in this process and mounted in every kind of host app."""

@@ -1,4 +1,4 @@
-"""Who may do what: every route by every method, the default hook, read-only, and permissions."""
+"""Access: every route with every method, the default hook, read-only apps, and permissions."""
 
 import itertools
 from typing import Any
@@ -8,15 +8,15 @@ import pytest
 from loopkit import MemoryStore, wire
 from loopkit.storage import RunQuery
 from loopkit_web import Access, LoopbackOnly, Permission, TokenAccess
-from loopkit_web.access import host_name, host_names, is_loopback
-from loopkit_web.routing import Endpoint, Routes
-from tests.web.apps import client, make_app, namer, started
+from loopkit_web.http.access import host_name, host_names, is_loopback
+from loopkit_web.http.endpoint import Endpoint, Routes
+from tests.web.app_helpers import client, make_app, namer, started, work
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "QUERY"]
 
 
 def filled(endpoint: Endpoint) -> str:
-    """An endpoint's path, with something in the place of its names."""
+    """Return an endpoint's path with a value in place of each name."""
     return endpoint.path.replace("{", "").replace("}", "")
 
 
@@ -32,7 +32,7 @@ def allowing(*permissions: str) -> Any:
 
 
 async def test_without_credentials_every_route_and_method_is_401() -> None:
-    """Nothing but health, the pages' files and signing in is answered, not even what exists; nothing is written."""
+    """Only health, static files and signing in are public; other responses reveal nothing, and nothing is written."""
     store = MemoryStore()
     app = make_app(store, access=TokenAccess("secret"))
     public = {(endpoint.method, filled(endpoint)) for endpoint in app.table if endpoint.permission is None}
@@ -41,15 +41,15 @@ async def test_without_credentials_every_route_and_method_is_401() -> None:
         for path, method in itertools.product(paths, METHODS):
             if (method.replace("HEAD", "GET"), path) in public:
                 continue
-            answer = await http.request(method, path)
-            assert answer.status_code == 401, (method, path)
-            assert answer.headers["www-authenticate"].startswith("Bearer")
-            assert answer.headers["cache-control"] == "no-store"
+            response = await http.request(method, path)
+            assert response.status_code == 401, (method, path)
+            assert response.headers["www-authenticate"].startswith("Bearer")
+            assert response.headers["cache-control"] == "no-store"
     assert (await store.list_runs(RunQuery())).runs == ()
 
 
-async def test_a_hook_that_knows_nobody_closes_everything() -> None:
-    """The hook's None is 401 for every route that asks for a permission."""
+async def test_a_hook_that_returns_none_closes_everything() -> None:
+    """None from the hook is 401 for every route that needs a permission."""
     async with client(make_app(access=nobody)) as http:
         assert (await http.get("/api/workflows")).status_code == 401
         assert (await http.get("/api/openapi.json")).status_code == 401
@@ -57,20 +57,20 @@ async def test_a_hook_that_knows_nobody_closes_everything() -> None:
 
 
 @pytest.mark.parametrize("permission", list(Permission))
-async def test_each_route_asks_for_its_own_permission(permission: Permission) -> None:
-    """With one permission alone exactly the routes that ask for it are open; all others are 403."""
+async def test_each_route_needs_its_own_permission(permission: Permission) -> None:
+    """With one permission, exactly the routes that need it are open; all others are 403."""
     app = make_app(access=allowing(permission))
     async with client(app) as http:
         for endpoint in app.table:
             if endpoint.permission is None:
                 continue
             path = filled(endpoint)
-            answer = await http.request("HEAD" if endpoint.method == "GET" else endpoint.method, path)
-            assert (answer.status_code == 403) == (endpoint.permission is not permission), endpoint.path
+            response = await http.request("HEAD" if endpoint.method == "GET" else endpoint.method, path)
+            assert (response.status_code == 403) == (endpoint.permission is not permission), endpoint.path
 
 
-def test_every_unsafe_route_asks_for_more_than_nothing() -> None:
-    """In the table only signing in is a change that anybody may ask for."""
+def test_every_unsafe_route_needs_a_permission() -> None:
+    """Signing in is the only change in the table that needs no permission."""
     app = make_app(access=TokenAccess("secret"))
     unguarded = {(e.method, e.path) for e in app.table if e.permission is None and e.method != "GET"}
     assert unguarded == {("POST", "/sign-in")}
@@ -88,18 +88,18 @@ async def test_reading_twice_leaves_the_store_as_it_was() -> None:
                 path = endpoint.path.replace("{run_id}", run["id"])
                 for query in ("", f"?id={run['id']}", f"?runId={run['id']}"):
                     await http.head(path + query)
-        (kept,) = (await store.list_runs(RunQuery())).runs
-        assert [wire.run(kept), *await store.list_events(run["id"])] == before
+        (stored,) = (await store.list_runs(RunQuery())).runs
+        assert [wire.run(stored), *await store.list_events(run["id"])] == before
 
 
 async def test_read_only_leaves_nothing_but_viewing() -> None:
-    """However much the hook allows, no change goes through."""
+    """Changes are refused whatever the hook allows."""
     app = make_app(read_only=True)
     async with client(app) as http:
         assert (await http.get("/api/workflows")).status_code == 200
         for path in ("/api/workflows", "/api/workflow-cancel?id=x", "/api/workflow-retry?id=x"):
-            answer = await http.post(path, json={})
-            assert (answer.status_code, answer.json()["detail"]) == (403, "This app is read-only.")
+            response = await http.post(path, json={})
+            assert (response.status_code, response.json()["detail"]) == (403, "This app is read-only.")
 
 
 @pytest.mark.parametrize(
@@ -121,12 +121,20 @@ async def test_read_only_leaves_nothing_but_viewing() -> None:
         ("127.0.0.1", "localhost", {"Forwarded": "for=10.0.0.1"}, 403),
         ("127.0.0.1", "localhost", {"X-Real-IP": "10.0.0.1"}, 403),
         ("127.0.0.1", "localhost", {"Via": "1.1 proxy"}, 403),
+        ("127.0.0.1", "localhost", {"CF-Connecting-IP": "10.0.0.1"}, 403),
+        ("127.0.0.1", "localhost", {"CF-Ray": "1"}, 403),
+        ("127.0.0.1", "localhost", {"CDN-Loop": "cloud"}, 403),
+        ("127.0.0.1", "localhost", {"True-Client-IP": "10.0.0.1"}, 403),
+        ("127.0.0.1", "localhost", {"Fastly-Client-IP": "10.0.0.1"}, 403),
+        ("127.0.0.1", "localhost", {"X-Azure-ClientIP": "10.0.0.1"}, 403),
+        ("127.0.0.1", "localhost", {"X-Original-Forwarded-For": "10.0.0.1"}, 403),
+        ("127.0.0.1", "localhost", {"X-Envoy-External-Address": "10.0.0.1"}, 403),
     ],
 )
-async def test_without_a_hook_only_this_machine_itself_gets_in(
+async def test_without_a_hook_only_requests_from_this_machine_pass(
     address: str, host: str, headers: dict[str, str], status: int
 ) -> None:
-    """Client and Host must be loopback and no forwarding header there, for reads and changes alike."""
+    """Client and Host must be loopback, without a header that proxies add, for reads and changes alike."""
     app = make_app(access=None)
     async with client(app, address=address, host=host, headers=headers) as http:
         assert (await http.get("/api/workflows")).status_code == status
@@ -135,7 +143,7 @@ async def test_without_a_hook_only_this_machine_itself_gets_in(
 
 
 async def test_the_refusal_says_how_to_open_the_app() -> None:
-    """Who is shut out by default is told what to do, as JSON and, in a browser, as a page."""
+    """A client refused by default learns what to do, as JSON and, in a browser, as a page."""
     async with client(make_app(access=None), host="runs.example") as http:
         assert "access hook" in (await http.get("/api/workflows")).json()["detail"]
         page = await http.get("/", headers={"Accept": "text/html"})
@@ -143,8 +151,33 @@ async def test_the_refusal_says_how_to_open_the_app() -> None:
         assert "access hook" in page.text
 
 
+@pytest.mark.parametrize("version", ["0.9", "1.0", "1.1", "2", "3"])
+async def test_without_a_hook_a_request_over_http_1_0_is_refused(version: str) -> None:
+    """nginx's plainest ``proxy_pass`` adds no header and names its upstream as Host, but speaks HTTP/1.0."""
+    refused = version in ("0.9", "1.0")
+    app = make_app(access=None)
+    scope = {"type": "http", "method": "GET", "path": "/api/workflows", "query_string": b"", "scheme": "http"}
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    host = {"headers": [(b"host", b"127.0.0.1:8700")], "client": ("127.0.0.1", 4000)}
+    await app(scope | host | {"http_version": version}, _no_body, send)
+    assert sent[0]["status"] == (403 if refused else 200)
+    assert (b"--token" in sent[1]["body"]) == refused
+
+
+async def test_a_refused_proxy_is_named_with_what_to_do() -> None:
+    """The detail names the header that the proxy added, and the token."""
+    async with client(make_app(access=None), headers={"X-Forwarded-For": "10.0.0.1"}) as http:
+        detail = (await http.get("/api/workflows")).json()["detail"]
+    assert "X-Forwarded-For" in detail
+    assert "--token" in detail
+
+
 async def test_a_client_without_an_address_is_not_this_machine() -> None:
-    """A Unix socket says nothing about who is behind it."""
+    """A Unix socket does not identify its client."""
     app = make_app(access=None)
     sent: list[dict[str, Any]] = []
 
@@ -160,8 +193,8 @@ async def _no_body() -> Any:
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
-async def test_a_hook_that_fails_lets_nobody_in() -> None:
-    """An error in the hook is a 500 that tells nothing, never an open door."""
+async def test_a_hook_that_fails_refuses_the_request() -> None:
+    """An error in the hook is a 500 without details; the request is not let through."""
 
     async def broken(_: object) -> Access:
         raise RuntimeError("secret words")
@@ -171,13 +204,13 @@ async def test_a_hook_that_fails_lets_nobody_in() -> None:
 
     for hook in (broken, odd):
         async with client(make_app(access=hook)) as http:
-            answer = await http.get("/api/workflows")
-            assert answer.status_code == 500
-            assert "secret words" not in answer.text
+            response = await http.get("/api/workflows")
+            assert response.status_code == 500
+            assert "secret words" not in response.text
 
 
-def test_an_access_names_permissions_there_are() -> None:
-    """A permission that does not exist is an error where it is written, not a door that stays shut."""
+def test_an_access_has_only_known_permissions() -> None:
+    """An unknown permission is an error where the access is created, not a refusal later."""
     assert Access("Ann", ["view"]).allow == {Permission.VIEW}
     with pytest.raises(ValueError, match="veiw"):
         Access("Ann", ["veiw"])
@@ -193,24 +226,62 @@ def test_an_access_names_permissions_there_are() -> None:
         ("a@b", ""), ("::1", ""), ("[::1", ""), ("a:b", ""), ("a:123456", ""), ("[zz]", ""), ("[:::]", ""), ("ä", ""),
     ],
 )  # fmt: skip
-def test_a_host_header_gives_one_name(written: str, name: str) -> None:
-    """Case, port and brackets do not matter; what is no host gives no name, which nothing equals."""
+def test_a_host_header_has_one_name(written: str, name: str) -> None:
+    """Case, port and brackets do not matter; an invalid host has the name "", which is never allowed."""
     assert host_name(written) == name
 
 
-def test_hosts_are_taken_as_people_write_them() -> None:
-    """With or without a port or brackets; anything else is an error at start."""
+def test_allowed_hosts_may_have_ports_and_brackets() -> None:
+    """A host name may have a port or brackets; anything else is an error when the app is created."""
     assert host_names(["A.example:443", "::1", "10.0.0.1"]) == {"a.example", "::1", "10.0.0.1"}
-    for wrong in ("*", "https://a.example", "a/b", ""):
-        with pytest.raises(ValueError, match="not the name of a host"):
-            host_names([wrong])
+    for invalid in ("*", "https://a.example", "a/b", ""):
+        with pytest.raises(ValueError, match="is not a host name"):
+            host_names([invalid])
     assert not is_loopback("")
-    assert LoopbackOnly(["a.example"])
+    LoopbackOnly(["a.example"])
 
 
 def test_the_table_has_no_row_twice() -> None:
-    """Two handlers of one method of one path are an error when the app is made."""
+    """Two handlers for one method of one path are an error when the app is created."""
     row = make_app(agents=[namer()]).table[0]
     assert isinstance(row, Endpoint)
     with pytest.raises(ValueError, match="twice"):
         Routes([row, row])
+
+
+async def test_without_the_permission_to_view_nothing_shows_a_run() -> None:
+    """Who may change runs but not view them gets ids and statuses, never inputs, scores or errors."""
+    store = MemoryStore()
+    async with client(make_app(store)) as http:
+        queued, ended = await started(http, "canary"), await started(http, "canary")
+        await work(store)
+        again = await started(http, "canary")
+    assert queued["id"] != ended["id"]
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for permission, method, path, body, status in (
+        ("start", "GET", f"/agents/start?from={ended['id']}", "", 403),
+        ("start", "GET", "/agents/start", "", 200),
+        ("cancel", "POST", "/bulk/cancel", f"id={again['id']}", 403),
+        ("retry", "POST", "/bulk/retry", f"id={ended['id']}", 403),
+        ("cancel", "POST", f"/api/workflow-cancel?id={again['id']}", "", 202),
+        ("retry", "POST", f"/api/workflow-retry?id={ended['id']}", "", 201),
+        ("cancel", "POST", "/bulk/cancel", f"id={again['id']}&confirmed=1", 303),
+    ):
+        async with client(make_app(store, access=allowing(permission)), headers=form) as http:
+            response = await http.request(method, path, content=body)
+        assert response.status_code == status, path
+        assert "canary" not in response.text, path
+        assert "0.9" not in response.text, path
+        if status in (201, 202):
+            assert set(response.json()) == {"id", "status"}
+
+
+async def test_a_repeated_start_without_the_permission_to_view_shows_only_the_status() -> None:
+    """The first response contains what the client sent; a later one must not show how the run went."""
+    store = MemoryStore()
+    async with client(make_app(store, access=allowing("start")), headers={"Idempotency-Key": "k"}) as http:
+        first = await started(http)
+        await work(store)
+        again = await started(http)
+    assert first["inputs"] == {"thing": "a cat", "count": 3}
+    assert again == {"id": first["id"], "status": "passed"}

@@ -1,21 +1,21 @@
-"""The API over each real database: the same answers."""
+"""The API over each real database: the same responses."""
 
 from collections.abc import Iterator
 
 import pytest
 
 import loopkit
-from tests.web.apps import client, listening, make_app, namer, quick_streams, started
+from tests.web.app_helpers import client, listening, make_app, namer, quick_streams, started
 
 
 @pytest.fixture(params=["sqlite_url", "postgres_url", "libsql_url"])
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of an empty database of each kind."""
+    """Return the URL of an empty database of each kind."""
     return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
 
 
 async def test_a_run_s_whole_life_over_http(url: str) -> None:
-    """Start with a key, list, watch live, work, look, cancel, retry and count: everything agrees."""
+    """Start with a key, list, stream, work, read, cancel, retry and count: all responses agree."""
     async with loopkit.open_store(url) as store:
         app = make_app(store, streams=quick_streams())
         async with client(app) as http:
@@ -30,11 +30,14 @@ async def test_a_run_s_whole_life_over_http(url: str) -> None:
             again = (await http.post("/api/workflows", json=body, headers=key)).json()
             assert (again["id"], again["status"], again["bestAttempt"]) == (run["id"], "passed", 2)
             assert (await http.post("/api/workflows", json=body | {"maxAttempts": 9}, headers=key)).status_code == 422
+            async with client(make_app(store, [])) as without_agents:
+                again = await without_agents.post("/api/workflows", json=body, headers=key)
+                assert (again.status_code, again.json()["id"]) == (201, run["id"])
             events = (await http.get(f"/api/workflow-events?runId={run['id']}")).json()["events"]
             assert [event["id"] for event in events] == [event and event["id"] for event in streamed]
             page = (await http.get("/api/workflows?limit=1&status=passed")).json()
             rest = (await http.get(f"/api/workflows?status=passed&cursor={page['nextCursor']}")).json()
-            assert [one["id"] for one in page["runs"] + rest["runs"]] == [other["id"], run["id"]]
+            assert [item["id"] for item in page["runs"] + rest["runs"]] == [other["id"], run["id"]]
             assert (await http.post(f"/api/workflow-cancel?id={run['id']}")).status_code == 409
             retried = (await http.post(f"/api/workflow-retry?id={run['id']}")).json()
             assert (await http.post(f"/api/workflow-cancel?id={retried['id']}")).json()["status"] == "cancelled"
@@ -44,7 +47,7 @@ async def test_a_run_s_whole_life_over_http(url: str) -> None:
             assert stats["counts"] == {"passed": 2, "cancelled": 1}
             assert (await http.get("/api/runners")).json()["runners"][0]["state"] in ("gone", "live")
             assert (await http.get("/api/health")).status_code == 200
-            for wrong in ("cursor=nonsense", "q=%25_%27%22%3B--", "agent=%27%3BDROP"):
-                assert (await http.get(f"/api/workflows?{wrong}")).status_code in (200, 400)
+            for odd in ("cursor=nonsense", "q=%25_%27%22%3B--", "agent=%27%3BDROP"):
+                assert (await http.get(f"/api/workflows?{odd}")).status_code in (200, 400)
             assert (await http.get("/api/workflows?q=%25")).json()["runs"] == []
             assert (await http.get("/api/workflow-artifacts?runId=%27")).status_code == 404

@@ -12,8 +12,8 @@ import loopkit
 from loopkit import Agent, MemoryStore
 from loopkit.errors import StorageUnavailable
 from loopkit.storage import AgentStats, RunnerInfo, RunPage, RunQuery
-from loopkit_web.runners import state
-from tests.web.apps import client, make_app, namer, started, work
+from loopkit_web.fleet import runner_state
+from tests.web.app_helpers import client, make_app, namer, started, work
 
 INFO = RunnerInfo(id="r", name="host:7", version="1", agents=("namer",), slots=4, age=timedelta())
 MINUTES = timedelta(minutes=2)
@@ -32,13 +32,13 @@ MINUTES = timedelta(minutes=2)
         (attrs.evolve(INFO, age=None), "live"),
     ],
 )
-def test_a_runner_s_state_follows_from_its_last_sign_of_life(info: RunnerInfo, expected: str) -> None:
-    """Late after two missed heartbeats, lost once its runs may be taken over; a goodbye counts before all."""
-    assert state(info, MINUTES) == expected
+def test_the_state_of_a_runner_follows_from_its_last_heartbeat(info: RunnerInfo, expected: str) -> None:
+    """Late after two missed heartbeats, lost once its runs may be taken over; an orderly stop takes precedence."""
+    assert runner_state(info, MINUTES) == expected
 
 
-async def test_runners_tell_what_each_holds_and_what_waits() -> None:
-    """While a runner works, its entry names its running runs; the backlog tells of those nobody works."""
+async def test_runners_have_the_runs_they_hold_and_agents_their_backlog() -> None:
+    """The entry of a working runner lists its running runs; the backlog counts the runs that wait."""
     store = MemoryStore()
     entered, leave = anyio.Event(), anyio.Event()
 
@@ -54,25 +54,23 @@ async def test_runners_tell_what_each_holds_and_what_waits() -> None:
         tasks.start_soon(runner.drain)
         await entered.wait()
         await started(http)
-        await store.announce(
-            attrs.evolve(INFO, id=runner.id, name=loopkit_name(await store.get_run(run["id"])), busy=1)
-        )
-        answer = (await http.get("/api/runners")).json()
+        await store.announce(attrs.evolve(INFO, id=runner.id, name=holder_name(await store.get_run(run["id"])), busy=1))
+        listing = (await http.get("/api/runners")).json()
         leave.set()
-    mine = next(one for one in answer["runners"] if one["id"] == runner.id)
+    mine = next(entry for entry in listing["runners"] if entry["id"] == runner.id)
     assert (mine["state"], mine["runs"], mine["busy"], mine["slots"]) == ("live", [run["id"]], 1, 4)
-    assert [(one["agent"], one["queued"], one["stalled"]) for one in answer["backlog"]] == [("namer", 1, 0)]
-    assert answer["backlog"][0]["oldestQueuedAt"]
+    assert [(item["agent"], item["queued"], item["stalled"]) for item in listing["backlog"]] == [("namer", 1, 0)]
+    assert listing["backlog"][0]["oldestQueuedAt"]
 
 
-def loopkit_name(run: loopkit.Run) -> str:
-    """``host:pid`` of who holds a run."""
+def holder_name(run: loopkit.Run) -> str:
+    """Return ``host:pid`` of the runner that holds a run."""
     assert run.claimed_by is not None
     return run.claimed_by.rpartition(":")[0]
 
 
 async def test_figures_add_up() -> None:
-    """Counts by status and agent, their sums, and the score and attempt figures of ended runs."""
+    """Counts by status and agent, their totals, and the scores and attempts of ended runs."""
     store = MemoryStore()
     async with client(make_app(store, [namer(), namer("other")])) as http:
         await started(http)
@@ -93,7 +91,7 @@ SAMPLE = re.compile(r'([a-z_]+)(\{([a-z]+="([^"\\\n]|\\["\\n])*",?)+\})? -?[0-9.
 
 
 async def test_metrics_are_openmetrics_whatever_agents_are_called() -> None:
-    """Each family has its type and its help, labels are escaped, and the page ends as it must."""
+    """Each metric family has its type and help, labels are escaped, and the text ends with the EOF line."""
 
     class Odd(MemoryStore):
         async def stats(self) -> list[AgentStats]:
@@ -105,24 +103,25 @@ async def test_metrics_are_openmetrics_whatever_agents_are_called() -> None:
     await store.announce(INFO)
     await store.announce(attrs.evolve(INFO, id="gone", gone=True))
     async with client(make_app(store)) as http:
-        answer = await http.get("/api/metrics")
-    assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
-    *lines, end = answer.text.splitlines()
+        response = await http.get("/api/metrics")
+    assert response.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    *lines, end = response.text.splitlines()
     assert end == "# EOF"
     families = {line.split()[2] for line in lines if line.startswith("# TYPE")}
     samples = [line for line in lines if not line.startswith("#")]
     assert all(SAMPLE.fullmatch(line) for line in samples)
-    assert {line.partition(" ")[0].partition("{")[0] for line in samples} <= families
+    names = {line.partition(" ")[0].partition("{")[0] for line in samples}
+    assert {re.sub("_(total|bucket|count|sum)$", "", name) for name in names} <= families
     assert 'loopkit_runs{agent="a\\"b\\\\c\\nd",status="queued"} 1000' in lines
     assert "loopkit_slots 4" in lines
     assert 'loopkit_runners{state="gone"} 1' in lines
 
 
 async def test_a_store_without_figures_has_none() -> None:
-    """Runners, figures and metrics of a store that keeps none are empty, not an error."""
+    """Runners, figures and metrics of a store that keeps no figures are empty, not an error."""
 
     class Plain:
-        """A store with the verbs of runs alone."""
+        """Store that can only read runs."""
 
         stalled_after = MINUTES
 
@@ -137,15 +136,15 @@ async def test_a_store_without_figures_has_none() -> None:
         assert (await http.get("/api/metrics")).text.endswith("# EOF\n")
 
 
-async def test_health_is_503_while_the_database_is_away_and_well_after() -> None:
-    """Health asks the database; who asks often costs one question a poll."""
+async def test_health_is_503_while_the_database_is_unavailable_and_200_after() -> None:
+    """Health queries the database at most once per poll, however many requests there are."""
 
     class Flaky(MemoryStore):
         away = True
-        asked = 0
+        queries = 0
 
         async def list_runs(self, query: RunQuery) -> RunPage:
-            self.asked += 1
+            self.queries += 1
             if self.away:
                 raise StorageUnavailable("away")
             return await super().list_runs(query)
@@ -153,8 +152,8 @@ async def test_health_is_503_while_the_database_is_away_and_well_after() -> None
     store = Flaky()
     app = make_app(store)
     async with client(app) as http:
-        answer = await http.get("/api/health")
-        assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (
+        response = await http.get("/api/health")
+        assert (response.status_code, response.json()["code"], response.headers["retry-after"]) == (
             503,
             "store-unavailable",
             "5",
@@ -162,7 +161,7 @@ async def test_health_is_503_while_the_database_is_away_and_well_after() -> None
         store.away = False
         assert (await http.get("/api/health")).json() == {"status": "ok"}
         app.streams.poll_seconds = 3600
-        asked = store.asked
+        queries = store.queries
         for _ in range(50):
             assert (await http.get("/api/health")).status_code == 200
-        assert store.asked <= asked + 1
+        assert store.queries <= queries + 1

@@ -50,13 +50,13 @@ class Document:
     headings: tuple[str, ...]
 
     def quotable(self, limit: int) -> tuple[Sentence, ...]:
-        """Give the sentences that read well alone in a brief of ``limit`` words; all, where these would not fill it."""
+        """Return the sentences that read well alone in a brief of ``limit`` words; all, if these would not fill it."""
         longest = limit * LARGEST_SHARE
         fit = tuple(s for s in self.sentences if s.words <= longest and not _POINTING.match(s.text))
         return fit if sum(s.words for s in fit) >= 2 * limit else self.sentences
 
     def only(self, chosen: Set[Sentence]) -> tuple[Sentence, ...]:
-        """Give the chosen sentences in the document's order."""
+        """Return the chosen sentences in the document's order."""
         return tuple(sorted(chosen, key=self._order.__getitem__))
 
     @cached_property
@@ -83,7 +83,7 @@ def read(source: str) -> Document:
 
 
 def _placed(pieces: dict[str, int]) -> Iterator[Sentence]:
-    """Give each text once, where it stands first."""
+    """Return each text once, where it stands first."""
     seen: Counter[int] = Counter()
     for text, section in reversed(pieces.items()):
         yield Sentence(text, section, (seen[section], section), count_words(text))
@@ -91,7 +91,7 @@ def _placed(pieces: dict[str, int]) -> Iterator[Sentence]:
 
 
 def _blocks(source: str) -> Iterator[tuple[str, str]]:
-    """Give headings and paragraphs as text; list items are paragraphs, table cells and code are left out."""
+    """Return headings and paragraphs as text; list items are paragraphs, table cells and code are left out."""
     tokens = _MARKDOWN.parse(source)
     for before, token in pairwise(tokens):
         if token.type != "inline" or before.type not in ("heading_open", "paragraph_open"):

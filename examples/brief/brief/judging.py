@@ -51,8 +51,13 @@ class Judgement:
             "criteria": {
                 name: {"score": round(getattr(self, name), 4), "feedback": text} for name, text in told.items()
             },
-            "missing": list(self.missing),
         }
+
+
+def missing_terms(criteria: Mapping[str, Any]) -> Sequence[str]:
+    """Return the missing terms that a judgement names in its feedback on coverage."""
+    told = str(criteria["coverage"]["feedback"])
+    return told.removeprefix("Missing: ").removesuffix(".").split(", ") if told else []
 
 
 @dataclass
@@ -77,7 +82,7 @@ class Measure:
         return self.document.quotable(self.limit)
 
     def weight_of(self, sentence: Sentence) -> float:
-        """Give the weight of the key terms in a sentence."""
+        """Return the weight of the key terms in a sentence."""
         return fsum(self.weights.get(term, 0.0) for term in terms_of(sentence.text))
 
     def judge(self, lines: Sequence[str]) -> Judgement:
@@ -99,7 +104,7 @@ class Measure:
 
 
 def _length_score(words: int, room: int, limit: int) -> float:
-    """Give 1 for a brief that uses its room; one over the limit never gets more than a half."""
+    """Return 1 for a brief that uses its room, and at most 0.5 for one over the limit."""
     if words > limit:
         return 0.5 * limit / words
     return min(1.0, words / (FULL_ENOUGH * room))
@@ -112,7 +117,7 @@ def _told_length(judgement: Judgement) -> str:
 
 
 def _repeats(lines: Sequence[str]) -> list[str]:
-    """Give the sentences that share most of their terms with one before."""
+    """Return the sentences that share most of their terms with one before."""
     repeats: list[str] = []
     before: list[frozenset[str]] = []
     for line in lines:

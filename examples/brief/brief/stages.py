@@ -1,11 +1,11 @@
-"""The three stages: a lead brief, its judgement, and a revision that brings in what the judgement found missing."""
+"""The stages: two kinds of drafts, a check, a judge, and a revision that brings in what the judge found missing."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from itertools import chain, combinations
 from typing import Any
 
 from brief.document import Document, Sentence, count_words, read
-from brief.judging import Measure
+from brief.judging import Measure, missing_terms
 from brief.terms import terms_of
 from loopkit import StageContext
 
@@ -17,13 +17,20 @@ CANDIDATES, FEW = 40, 16
 
 
 def produce(context: StageContext) -> str:
-    """Make the usual first brief: how each section begins, then how each goes on, as long as there is room."""
+    """Make a draft: the first of how each section begins and then goes on, the second of how the longest end."""
     document, limit = _read(context.inputs), context.inputs["limit"]
+    candidates = sorted(document.quotable(limit), key=lambda sentence: sentence.place, reverse=context.attempt > 1)
     chosen: set[Sentence] = set()
-    for sentence in sorted(document.quotable(limit), key=lambda sentence: sentence.place):
+    for sentence in candidates:
         if _words(chosen) + sentence.words <= limit:
             chosen.add(sentence)
     return _write(document.only(chosen)) if chosen else _cut(document.sentences[0], limit)
+
+
+def keeps_limit(context: StageContext) -> tuple[bool, str]:
+    """Check that a brief has at most as many words as are allowed; a longer one is not judged."""
+    words, limit = count_words(context.output), context.inputs["limit"]
+    return words <= limit, f"{words} words where {limit} are allowed"
 
 
 def evaluate(context: StageContext) -> dict[str, Any]:
@@ -38,32 +45,31 @@ def evaluate(context: StageContext) -> dict[str, Any]:
 
 
 def revise(context: StageContext) -> str:
-    """Bring in missing terms that the judgement names, by a few new sentences; a change that makes it worse is none."""
+    """Bring in missing terms that the judge names, by a few new sentences; a change that makes it worse is none."""
     assert context.evaluation is not None
+    missing = missing_terms(context.evaluation["criteria"])
     measure = Measure(_read(context.inputs), context.inputs["limit"])
     lines = _lines(context.output)
     draft = measure.document.only({sentence for sentence in measure.document.sentences if sentence.text in lines})
     if not draft:
         return str(context.output)  # the beginning of one long sentence: nothing shorter can be quoted
     for _ in range(CHANGES):
-        wanted = set(context.evaluation["missing"]).difference(*map(terms_of, _texts(draft)))
+        wanted = set(missing).difference(*map(terms_of, _texts(draft)))
         draft = max((draft, *_variants(measure, draft, wanted)), key=lambda one: _rank(measure, one))
     return _write(draft)
 
-
-# --- Drafts -------------------------------------------------------------------------------------------------------
 
 Draft = tuple[Sentence, ...]
 """Sentences of a document, in its order, that fit into the limit."""
 
 
 def _rank(measure: Measure, draft: Draft) -> tuple[float, int]:
-    """Give what makes a draft better: its score, and among equals the fewer words."""
+    """Return what makes a draft better: its score, and among equals the fewer words."""
     return measure.judge(_texts(draft)).score, -_words(draft)
 
 
 def _variants(measure: Measure, draft: Draft, wanted: Set[str]) -> Iterator[Draft]:
-    """Give drafts with one more sentence that has a wanted term (any, when none is wanted), and some dropped for it.
+    """Return drafts with one more sentence that has a wanted term (any, when none is wanted), and some dropped for it.
 
     The first sentence stays, since it says what the document is.
     """
@@ -75,9 +81,6 @@ def _variants(measure: Measure, draft: Draft, wanted: Set[str]) -> Iterator[Draf
             changed = {*draft, *added}.difference(dropped)
             if 0 < _words(changed) <= measure.limit:
                 yield measure.document.only(changed)
-
-
-# --- Reading and writing -----------------------------------------------------------------------------------------
 
 
 def _read(inputs: Mapping[str, Any]) -> Document:
@@ -105,5 +108,5 @@ def _words(sentences: Collection[Sentence]) -> int:
 
 
 def _cut(sentence: Sentence, limit: int) -> str:
-    """Give the beginning of a sentence that is longer than the whole brief may be."""
+    """Return the beginning of a sentence that is longer than the whole brief may be."""
     return " ".join(sentence.text.split()[:limit]).rstrip(",;:") + "…\n"

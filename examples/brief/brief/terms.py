@@ -14,13 +14,13 @@ _STOP_WORDS = frozenset(Path(__file__).with_name("stop_words.txt").read_text(enc
 
 @lru_cache(maxsize=10_000)
 def terms_of(text: str) -> frozenset[str]:
-    """Give the words that carry meaning, singular and lower case."""
+    """Return the words that carry meaning, singular and lower case."""
     words = (word.lower().replace("’", "'").removesuffix("'s").strip("'-") for word in _WORD.findall(text))
     return frozenset(_singular(word) for word in words if len(word) > 2 and word not in _STOP_WORDS)
 
 
 def key_terms(document: Document, limit: int) -> dict[str, float]:
-    """Give the terms that a brief of ``limit`` words should speak of, the weightiest first.
+    """Return the terms that a brief of ``limit`` words should speak of, the weightiest first.
 
     A term weighs more the more sentences and the larger a share of the sections have it, and half as much again when
     it stands in a heading. A longer brief is asked for more terms: one for every eight words.

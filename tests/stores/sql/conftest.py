@@ -1,14 +1,15 @@
-"""An opened database of each kind with its tables made, and rows as another program would write them."""
+"""Open databases of each kind with their tables, and rows as another program would write them."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import insert
 
-from loopkit.stores.sql import migrations, rows, tables
-from loopkit.stores.sql.dialects import Database, open_database
+from loopkit.stores.sql.databases.database import Database
+from loopkit.stores.sql.databases.urls import open_database
+from loopkit.stores.sql.schema import migrations, tables
 from tests.servers.postgres import Databases
 
 KINDS = [
@@ -18,6 +19,7 @@ KINDS = [
 ]
 
 CLOCK: dict[str, Any] = {"now": None, "stalled_seconds": 120.0}
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 @pytest.fixture(params=KINDS)
@@ -29,7 +31,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
-    """A database of each kind in turn, its tables made."""
+    """A database of each kind in turn, with its tables."""
     opened = open_database(url)
     migrations.migrate(opened)
     yield opened
@@ -37,18 +39,18 @@ def database(url: str) -> Iterator[Database]:
 
 
 class Foreign:
-    """Another program that writes to the tables by plain SQL."""
+    """Another program, which writes to the tables by plain SQL."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def time(self, moment: datetime | None, *, spaced: bool = False) -> Any:
-        """A time as a column takes it; ``spaced``: as ``YYYY-MM-DD HH:MM:SS`` where times are text."""
-        value = rows.time_parameter(self.database.writer.dialect, moment)
+        """Return a time as a column takes it; ``spaced``: ``YYYY-MM-DD HH:MM:SS`` where times are text."""
+        value = None if moment is None else self.database.time_parameter(moment)
         return value.replace("T", " ").split(".")[0] if spaced and isinstance(value, str) else value
 
     def add_runs(self, *given: dict[str, Any]) -> None:
-        """Insert runs of which only what differs from a fresh queued one is given."""
+        """Insert runs; each argument holds what differs from a new queued run."""
         plain = {
             "agent_name": "namer",
             "cycle_id": "2026-11-22-001",
@@ -70,6 +72,11 @@ class Foreign:
                 connection.execute(insert(table).values(values))
 
 
+def at(foreign: Foreign, moment: datetime) -> dict[str, object]:
+    """Return the clock parameters for a given time."""
+    return CLOCK | {"now": foreign.time(moment)}
+
+
 @pytest.fixture
 def foreign(database: Database) -> Foreign:
     return Foreign(database)
@@ -77,7 +84,7 @@ def foreign(database: Database) -> Foreign:
 
 @pytest.fixture(scope="module")
 def shared_postgres(postgres_server: Databases) -> Iterator[str]:
-    """The URL of a database that all tests of a module share, for those that need not find it empty."""
+    """The URL of a database that all tests of a module share; it need not be empty."""
     url = postgres_server.create()
     yield url
     postgres_server.drop(url)
@@ -85,7 +92,7 @@ def shared_postgres(postgres_server: Databases) -> Iterator[str]:
 
 @pytest.fixture
 def sqlite_database(sqlite_url: str) -> Iterator[Database]:
-    """A database on SQLite alone, for what does not depend on the kind."""
+    """A database on SQLite alone, for tests that do not depend on the kind."""
     opened = open_database(sqlite_url)
     migrations.migrate(opened)
     yield opened

@@ -7,14 +7,14 @@ import anyio
 import psycopg
 import pytest
 
-from loopkit.core import machine, plain
+from loopkit.core import machine, strict_json
 from loopkit.core.outcome import Produced
 from loopkit.stores import open_store
 from loopkit.testing.steps import start_one
 from tests.servers.postgres import Databases
 from tests.servers.proxy import Proxy
 
-OUTPUTS = ["a" * (plain.MAX_OUTPUT_BYTES - 64), "b" * (plain.MAX_OUTPUT_BYTES - 64), "\u00e9" * 1_000_000]
+OUTPUTS = ["a" * (strict_json.MAX_OUTPUT_BYTES - 64), "b" * (strict_json.MAX_OUTPUT_BYTES - 64), "\u00e9" * 1_000_000]
 HANGING_SECONDS = 30.0
 
 
@@ -52,7 +52,7 @@ async def test_large_outputs_come_back_whole(
             held = [await start_one(store) for _ in OUTPUTS]
             async with anyio.create_task_group() as tasks:
                 for one, output in zip(held, OUTPUTS, strict=True):
-                    tasks.start_soon(store.record, one.lease, machine.advance(one.run, Produced(output)))
+                    tasks.start_soon(store.record, one.lease, machine.outcome_change(one.run, Produced(output)))
             kept = [await store.list_artifacts(one.run.id) for one in held]
             assert [artifact.content for [artifact] in kept] == OUTPUTS
         if patience.cancelled_caught:

@@ -9,13 +9,30 @@ import psycopg
 import pytest
 
 from loopkit.core import machine
+from loopkit.core.ledger.calls import spending_of
 from loopkit.core.outcome import Produced
-from loopkit.stores.sql import items, migrations
-from loopkit.stores.sql.dialects import Database, open_database
-from loopkit.stores.sql.executing import batch
-from loopkit.stores.sql.on_sqlite import OnSqlite
+from loopkit.core.run import Stage
+from loopkit.errors import StorageError
+from loopkit.stores.sql.databases.database import Database
+from loopkit.stores.sql.databases.urls import open_database
+from loopkit.stores.sql.schema import migrations
 from loopkit.stores.sql.store import SqlStore
-from loopkit.testing.steps import ANNA, look, messages, new_run, scored, start_one, submit_one, work
+from loopkit.stores.sql.writes import requests
+from loopkit.stores.sql.writes.batch import batch_of
+from loopkit.stores.sql.writes.sqlite_executor import SqliteExecutor
+from loopkit.testing.steps import (
+    ANNA,
+    look,
+    messages,
+    new_call,
+    new_run,
+    new_verdict,
+    scored,
+    start_one,
+    submit_one,
+    with_ledger,
+    work,
+)
 from tests.servers.proxy import Loss, Proxy
 
 LOSSES: list[Loss] = ["request", "answer"]
@@ -75,7 +92,7 @@ async def test_a_record_is_written_once(store: SqlStore, proxy: Proxy, agent: st
     proxy.lose(loss)
     run = await work(store, held, Produced("a draft"))
     assert proxy.lost == 1
-    run = await store.record(held.lease, machine.advance(run, scored(0.9)))
+    run = await store.record(held.lease, machine.outcome_change(run, scored(0.9)))
     kept = await look(store, run.id)
     assert kept.run.status == "passed"
     assert [a.content for a in kept.artifacts][:1] == ["a draft"]
@@ -88,11 +105,27 @@ async def test_a_record_is_written_once(store: SqlStore, proxy: Proxy, agent: st
 async def test_logs_are_written_once(store: SqlStore, proxy: Proxy, agent: str, loss: Loss) -> None:
     """What leaves no artifact is recognised as well."""
     held = await start_one(store, agent_name=agent)
-    line = machine.begins(machine.Stage.PRODUCING, 1)
+    line = machine.stage_event(Stage.PRODUCING, 1)
     proxy.lose(loss)
-    await store.record(held.lease, machine.log(held.run, [line]))
+    await store.record(held.lease, machine.log_change(held.run, [line]))
     assert proxy.lost == 1
     assert (await messages(store, held.run.id)).count(line.message) == 2  # the stage began with the same words
+    assert await store.check() == []
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+async def test_calls_and_verdicts_are_written_once(store: SqlStore, proxy: Proxy, agent: str, loss: Loss) -> None:
+    """With the change that has them; the sums of the run are those of its calls."""
+    held = await start_one(store, agent_name=agent)
+    run = await work(store, held, Produced("a draft"))
+    call, verdict = new_call("x", input_tokens=3, cost_nanos=7), new_verdict("facts")
+    proxy.lose(loss)
+    run = await store.record(held.lease, with_ledger(machine.log_change(run, []), call, verdict))
+    assert proxy.lost == 1
+    assert run.spending == spending_of([call])
+    assert run == await store.get_run(run.id)
+    assert [stored.id for stored in await store.list_calls(run.id)] == ["x"]
+    assert await store.list_verdicts(run.id, 1) == [verdict]
     assert await store.check() == []
 
 
@@ -108,7 +141,7 @@ async def test_a_submit_makes_each_run_once(store: SqlStore, proxy: Proxy, agent
 
 @pytest.mark.parametrize("loss", LOSSES)
 async def test_a_claim_is_found_again(store: SqlStore, proxy: Proxy, agent: str, loss: Loss) -> None:
-    """No run is left claimed by nobody, and none is claimed twice."""
+    """No run is abandoned claimed by nobody, and none is claimed twice."""
     made = await store.submit([new_run(agent_name=agent) for _ in range(5)])
     proxy.lose(loss)
     claimed = await store.claim(ANNA, {agent: "digest"}, limit=3)
@@ -145,14 +178,15 @@ async def test_a_known_key_beside_a_new_run_is_found_again(
 
 def test_a_known_key_beside_a_new_run_is_found_again_in_a_file(sqlite_database: Database) -> None:
     """The same on SQLite, where a commit's answer is lost with the disk under it."""
-    executor = OnSqlite(sqlite_database.writer, lambda: {"now": None, "stalled_seconds": 120.0})
+    executor = SqliteExecutor(sqlite_database.writer, lambda: {"now": None, "stalled_seconds": 120.0}, lambda: None)
     keyed = new_run(idempotency_key="key")
-    known = items.submission([keyed], ["run_1"], "w1", executor.form)
-    again = items.submission([keyed, new_run()], ["run_2", "run_3"], "w2", executor.form)
-    executor.perform(batch([known]))
-    assert not executor.find(batch([again]))
-    executor.perform(batch([again]))
-    given, again.outcome = again.outcome, None
-    assert executor.find(batch([again]))
-    assert [row[0] for row in again.outcome] == [row[0] for row in given] == ["run_1", "run_3"]
+    known = requests.submit_request([keyed], ["run_1"], "w1", executor.encode)
+    again = requests.submit_request([keyed, new_run()], ["run_2", "run_3"], "w2", executor.encode)
+    executor.perform(batch_of([known]))
+    assert not executor.read_back(batch_of([again]))
+    executor.perform(batch_of([again]))
+    given = again.result()
+    again.outcome = StorageError("the answer is lost")
+    assert executor.read_back(batch_of([again]))
+    assert [row[0] for row in again.result()] == [row[0] for row in given] == ["run_1", "run_3"]
     executor.close()

@@ -1,18 +1,31 @@
-"""The schema comes up to date once, whoever starts first, whatever was there before."""
+"""The schema is brought up to date once, whichever program starts first and whatever tables exist."""
 
 import multiprocessing
 import queue
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import to_thread
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.schema import DropTable
 
+from loopkit.core import machine
+from loopkit.core.ledger.sums import NO_SPENDING
+from loopkit.core.outcome import Produced
 from loopkit.errors import InvalidDatabase, SchemaTooNew
-from loopkit.stores.sql import checking, migrations, reading, tables
-from loopkit.stores.sql.dialects import Database, Kind, open_database
-from loopkit.stores.sql.migrations import Migration
+from loopkit.stores.sql.databases.database import Database
+from loopkit.stores.sql.databases.postgresql import PostgresqlDatabase
+from loopkit.stores.sql.databases.urls import open_database
+from loopkit.stores.sql.operations import export, run_queries, verify
+from loopkit.stores.sql.schema import migrations, tables
+from loopkit.stores.sql.schema.indexes import INDEXES
+from loopkit.stores.sql.schema.migrations import Migration
+from loopkit.stores.sql.store import SqlStore
+from loopkit.testing.steps import ANNA, new_call, new_verdict, with_ledger, work
+from tests.stores.sql import history_helpers
 from tests.stores.sql.conftest import CLOCK, Foreign
 
 CONTRACT_TABLES = [
@@ -52,6 +65,13 @@ ON_POSTGRESQL = ON_SQLITE | {
 """The tables as another program makes them, with the documented columns alone."""
 
 
+ADDED_COLUMNS = (
+    *("policy", "end_reason", "title", "input_tokens", "output_tokens", "cost_nanos", "unpriced_calls"),
+    "stage_seconds",
+)
+"""Columns of runs that the second version of the schema added."""
+
+
 @pytest.fixture
 def empty(url: str) -> Iterator[Database]:
     opened = open_database(url)
@@ -60,7 +80,7 @@ def empty(url: str) -> Iterator[Database]:
 
 
 def make_contract_tables(database: Database) -> None:
-    words = ON_POSTGRESQL if database.kind is Kind.POSTGRESQL else ON_SQLITE
+    words = ON_POSTGRESQL if isinstance(database, PostgresqlDatabase) else ON_SQLITE
     with database.writing() as connection:
         for statement in CONTRACT_TABLES:
             connection.execute(text(statement.format(**words)))
@@ -73,24 +93,24 @@ def shape(database: Database) -> tuple[dict[str, set[str]], set[str]]:
     with database.reading() as connection:
         seen = inspect(connection)
         columns = {name: {column["name"] for column in seen.get_columns(name)} for name in tables.metadata.tables}
-        indexes = text(on_postgresql if database.kind is Kind.POSTGRESQL else on_sqlite)
+        indexes = text(on_postgresql if isinstance(database, PostgresqlDatabase) else on_sqlite)
         return columns, set(connection.execute(indexes).scalars())
 
 
-def test_everything_is_made_once(empty: Database) -> None:
-    """A first start makes tables and indexes, a second changes nothing and locks nothing."""
+def test_everything_is_created_once(empty: Database) -> None:
+    """A first start creates tables and indexes; a second one changes and locks nothing."""
     assert not migrations.is_current(empty)
     migrations.migrate(empty)
     made = shape(empty)
     assert made[0] == {name: {column.name for column in table.c} for name, table in tables.metadata.tables.items()}
-    assert {index.name for index in tables.INDEXES} <= made[1]
+    assert {index.name for index in INDEXES} <= made[1]
     with empty.writing():  # whoever needed the lock now would wait in vain
         migrations.migrate(empty)
     assert shape(empty) == made
 
 
 def test_tables_of_another_program_are_extended(empty: Database) -> None:
-    """Tables with the documented columns alone get ours; their rows stay, are readable and break no rule."""
+    """Tables with the documented columns get loopkit's columns; their rows stay, are readable and break no rule."""
     make_contract_tables(empty)
     foreign = Foreign(empty)
     with empty.writing() as connection:
@@ -103,25 +123,25 @@ def test_tables_of_another_program_are_extended(empty: Database) -> None:
         connection.execute(text("INSERT INTO workflow_events (run_id, event_type) VALUES ('r', 'log')"))
     migrations.migrate(empty)
     with empty.reading() as connection:
-        run = reading.get_run(connection, "r", CLOCK)
+        run = run_queries.get_run(connection, "r", CLOCK)
         assert (run.inputs, run.fencing_token, run.lost_leases, run.current_attempt) == ({"x": 1}, 0, 0, 1)
-        assert len(reading.list_events(connection, "r")) == 1
-        assert checking.check(connection) == []
+        assert len(run_queries.list_events(connection, "r")) == 1
+        assert verify.check(connection, empty) == []
     foreign.add_runs({"id": "s"})
 
 
 def test_tables_that_lack_a_documented_column_are_refused(empty: Database) -> None:
-    """A table of our name that is something else is an error that names what it lacks; nothing is changed."""
+    """A table of the same name without a documented column is an error that names the column; nothing is changed."""
     with empty.writing() as connection:
         connection.execute(text("CREATE TABLE workflow_events (id INTEGER PRIMARY KEY, run_id VARCHAR(9))"))
-    with pytest.raises(InvalidDatabase, match=r"workflow_events .* lacks .*event_type"):
+    with pytest.raises(InvalidDatabase, match=r"workflow_events lacks .*event_type"):
         migrations.migrate(empty)
     with empty.reading() as connection:
         assert not inspect(connection).has_table("workflow_runs")
 
 
-def test_artifacts_that_are_there_twice_are_refused(empty: Database) -> None:
-    """What another program stored twice for one stage cannot be taken over, and the error says so."""
+def test_duplicate_artifacts_are_refused(empty: Database) -> None:
+    """Two artifacts of one stage make the database unusable, and the error says so."""
     make_contract_tables(empty)
     with empty.writing() as connection:
         for _ in range(2):
@@ -131,13 +151,13 @@ def test_artifacts_that_are_there_twice_are_refused(empty: Database) -> None:
                     "VALUES ('r', 1, 'output', 'attempt-1.md', '')"
                 )
             )
-    with pytest.raises(InvalidDatabase, match="twice"):
+    with pytest.raises(InvalidDatabase, match="duplicates"):
         migrations.migrate(empty)
 
 
 @pytest.mark.parametrize("url", ["sqlite_url", "postgres_url"], indirect=True)
 def test_a_crash_in_the_middle_leaves_nothing(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A migration that dies half way leaves nothing, and the next start finishes (faults table, row 36)."""
+    """A migration that crashes half way leaves nothing, and the next start completes it (faults table, row 36)."""
 
     class Killed(BaseException):
         pass
@@ -146,7 +166,7 @@ def test_a_crash_in_the_middle_leaves_nothing(empty: Database, monkeypatch: pyte
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(migrations, "_make_index", half)
+        patched.setattr(migrations, "_create_index", half)
         with pytest.raises(Killed):
             migrations.migrate(empty)
     with empty.reading() as connection:
@@ -167,8 +187,8 @@ def _start(url: str, gate: Any, failures: Any) -> None:
         raise
 
 
-def test_all_who_start_at_once_find_it_done(url: str) -> None:
-    """Of those who start together one migrates and the others wait; none meets an error."""
+def test_threads_that_start_at_once_migrate_once(url: str) -> None:
+    """Of programs that start together one migrates and the others wait; none meets an error."""
     gate, failures = threading.Barrier(6), queue.Queue[str]()
     started = [threading.Thread(target=_start, args=(url, gate, failures)) for _ in range(6)]
     for thread in started:
@@ -178,8 +198,8 @@ def test_all_who_start_at_once_find_it_done(url: str) -> None:
     assert failures.empty(), failures.get()
 
 
-def test_who_comes_second_waits_for_the_first(empty: Database, url: str) -> None:
-    """While somebody holds the lock of a migration nobody else begins one; then the other goes on."""
+def test_the_second_program_waits_for_the_first(empty: Database, url: str) -> None:
+    """While one program holds the lock of a migration no other begins one; afterwards the other goes on."""
     done = threading.Event()
 
     def start() -> None:
@@ -190,16 +210,15 @@ def test_who_comes_second_waits_for_the_first(empty: Database, url: str) -> None
 
     second = threading.Thread(target=start)
     with empty.writing() as connection:  # the lock itself, but on PostgreSQL, where only migrations lock each other out
-        if empty.kind is Kind.POSTGRESQL:
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({migrations._LOCK})"))
+        empty.lock_schema(connection)
         second.start()
         assert not done.wait(0.5)
     second.join()
     assert done.is_set()
 
 
-def test_processes_that_start_at_once_find_it_done(sqlite_url: str) -> None:
-    """The same for processes that share a file: one makes it, puts it into WAL mode and migrates."""
+def test_processes_that_start_at_once_migrate_once(sqlite_url: str) -> None:
+    """The same for processes that share a file: one creates it, switches it to WAL mode and migrates."""
     context = multiprocessing.get_context("spawn")
     gate, failures = context.Barrier(2), context.Queue()
     started = [context.Process(target=_start, args=(sqlite_url, gate, failures)) for _ in range(2)]
@@ -211,26 +230,72 @@ def test_processes_that_start_at_once_find_it_done(sqlite_url: str) -> None:
 
 
 def test_a_newer_schema_is_refused_before_any_write(database: Database) -> None:
-    """Where newer writers are needed, opening is an error that says to upgrade; where not, older ones go on."""
+    """When the schema needs newer writers, opening is an error that says to upgrade; otherwise older programs go on."""
     with database.writing() as connection:
         connection.execute(text("UPDATE loopkit_schema SET version = 99"))
     migrations.migrate(database)
     with database.writing() as connection:
-        connection.execute(text("UPDATE loopkit_schema SET writer_version = 2"))
+        connection.execute(text(f"UPDATE loopkit_schema SET writer_version = {migrations.WRITER_VERSION + 1}"))
     with pytest.raises(SchemaTooNew, match="upgrade"):
         migrations.migrate(database)
 
 
+def make_first_version(database: Database) -> None:
+    """Turn a database into one of the first version: without what the second one added, and with its number."""
+    with database.writing() as connection:
+        for index in ("loopkit_runs_reason", "loopkit_runs_titled"):
+            connection.execute(text(f"DROP INDEX {index}"))
+        for table in tables.tags, tables.usage, tables.verdicts:
+            connection.execute(DropTable(table))
+        for name in ADDED_COLUMNS:
+            connection.execute(text(f"ALTER TABLE workflow_runs DROP COLUMN {name}"))
+        connection.execute(text("UPDATE loopkit_schema SET version = 1, writer_version = 1"))
+
+
+async def test_a_filled_database_of_the_first_version_is_extended(
+    url: str, database: Database, foreign: Foreign, tmp_path: Path
+) -> None:
+    """Its runs stay, with the defaults of what is new, and are worked on; older programs are refused from then on."""
+    made, exported = await to_thread.run_sync(history_helpers.record, tmp_path)
+    with database.writing() as connection:
+        export.import_runs(connection, database, exported)
+    foreign.add_runs({"id": "run_1", "status": "queued"})
+    make_first_version(database)
+    migrations.migrate(database)
+    with database.reading() as connection:
+        assert connection.execute(text("SELECT version, writer_version FROM loopkit_schema")).one() == (2, 2)
+        for run_id in (*made.values(), "run_1"):
+            run = run_queries.get_run(connection, run_id, CLOCK)
+            assert (run.policy, run.end_reason, run.title, run.tags, run.unreadable) == (None, None, None, (), None)
+            assert run.spending == NO_SPENDING
+            assert run_queries.list_calls(connection, run_id) == []
+            assert run_queries.list_verdicts(connection, run_id, 1) == []
+        assert verify.check(connection, database) == []
+    async with SqlStore(open_database(url)) as store:
+        held = await store.claim_run(ANNA, made["queued"])
+        run = await work(store, held, Produced("a"))
+        entry = with_ledger(machine.log_change(run, []), new_call("x", cost_nanos=5), new_verdict("facts"))
+        assert (await store.record(held.lease, entry)).cost_nanos == 5
+        assert await store.check() == []
+
+
 def test_later_migrations_run_in_order_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what is missing runs, and the row tells the version and who may still write."""
-    ran = []
-    later = tuple(Migration(number, 1, lambda connection, number=number: ran.append(number)) for number in (2, 3))
+    """Only missing migrations run, and the row holds the version and the lowest writer version."""
+    ran: list[int] = []
+    newest = migrations.MIGRATIONS[-1]
+    numbers = [newest.number + 1, newest.number + 2]
+
+    def noted(number: int) -> Migration:
+        return Migration(number, newest.writer_version, lambda _: ran.append(number))
+
+    later = tuple(noted(number) for number in numbers)
     monkeypatch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS + later)
     migrations.migrate(database)
     migrations.migrate(database)
-    assert ran == [2, 3]
+    assert ran == numbers
     with database.reading() as connection:
-        assert connection.execute(text("SELECT version, writer_version FROM loopkit_schema")).all() == [(3, 1)]
+        stored = connection.execute(text("SELECT version, writer_version FROM loopkit_schema")).all()
+    assert stored == [(numbers[-1], newest.writer_version)]
 
 
 def test_a_role_without_ddl_is_enough(postgres_url: str) -> None:

@@ -1,15 +1,23 @@
 """Rows of other programs are read: both formats of time, both forms of JSON, columns of ours that are NULL."""
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+import loopkit
 from loopkit.core.journal import EventType
-from loopkit.errors import DatabaseDamaged, RunNotFound
-from loopkit.stores.sql import reading, rows, tables
-from loopkit.stores.sql.dialects import Database, Kind
+from loopkit.core.run import NewRun
+from loopkit.errors import RunNotFound
+from loopkit.storage import RunQuery
+from loopkit.stores.sql.databases.database import Database
+from loopkit.stores.sql.databases.postgresql import PostgresqlDatabase
+from loopkit.stores.sql.operations import run_queries, verify
+from loopkit.stores.sql.schema import rows, tables
 from tests.stores.sql.conftest import CLOCK, Foreign
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, 123000, tzinfo=UTC)
@@ -38,7 +46,7 @@ def test_times_are_moments_in_milliseconds(value: Any, moment: datetime | None) 
 
 def read_run(database: Database, run_id: str = "r", clock: dict[str, Any] = CLOCK) -> Any:
     with database.reading() as connection:
-        return reading.get_run(connection, run_id, clock)
+        return run_queries.get_run(connection, run_id, clock)
 
 
 def test_a_run_of_another_program_is_read(database: Database, foreign: Foreign) -> None:
@@ -56,7 +64,7 @@ def test_inputs_that_are_no_object_are_given_as_they_are(database: Database, for
     """What does not fit is for the agent's schema to refuse; reading it is no error."""
     foreign.add_runs({"id": "r", "inputs": "[1, 2]"})
     assert read_run(database).inputs == [1, 2]
-    if database.kind is not Kind.POSTGRESQL:
+    if not isinstance(database, PostgresqlDatabase):
         foreign.add_runs({"id": "s", "inputs": "no json"})
         assert read_run(database, "s").inputs == "no json"
 
@@ -72,8 +80,9 @@ def test_stalled_goes_by_the_newest_sign_of_life(database: Database, foreign: Fo
         now = foreign.time(NOON + timedelta(milliseconds=later))
         assert read_run(database, "r", CLOCK | {"now": now}).stalled is stalled
         assert read_run(database, "q", CLOCK | {"now": now}).stalled is False
-    future = foreign.time(NOON - timedelta(days=9))
-    assert read_run(database, "r", CLOCK | {"now": future}).stalled is False
+    for earlier, stalled in ((240, False), (241, True)):  # the clock was set back
+        now = foreign.time(NOON - timedelta(seconds=earlier))
+        assert read_run(database, "r", CLOCK | {"now": now}).stalled is stalled
 
 
 def test_the_best_attempt_is_found_where_nobody_wrote_it(database: Database, foreign: Foreign) -> None:
@@ -87,7 +96,7 @@ def test_the_best_attempt_is_found_where_nobody_wrote_it(database: Database, for
     assert read_run(database).best_attempt == 2
     assert read_run(database, "s").best_attempt is None
     with database.reading() as connection:
-        page = reading.list_runs(connection, reading.RunQuery(), CLOCK)
+        page = run_queries.list_runs(connection, database, RunQuery(), CLOCK)
     assert {run.id: run.best_attempt for run in page.runs} == {"r": 2, "s": None}
 
 
@@ -100,8 +109,8 @@ def test_artifacts_and_events_of_another_program_are_read(database: Database, fo
     for kind, metadata in (("log", None), ("note", '{"a": 1}'), ("error", "[1]")):
         foreign.add(tables.events, {"run_id": "r", "event_type": kind, "metadata": metadata})
     with database.reading() as connection:
-        kept = reading.list_artifacts(connection, "r")
-        told = reading.list_events(connection, "r")
+        kept = run_queries.list_artifacts(connection, "r")
+        told = run_queries.list_events(connection, "r")
         assert [(a.attempt, a.artifact_type) for a in kept] == [
             (1, "output"),
             (1, "evaluation"),
@@ -115,37 +124,69 @@ def test_artifacts_and_events_of_another_program_are_read(database: Database, fo
             (EventType.ERROR, {"value": [1]}),
         ]
         ids = [event.id for event in told]
-        assert [e.id for e in reading.list_events(connection, "r", after=ids[0], limit=1)] == ids[1:2]
-        assert [e.id for e in reading.list_events(connection, "r", before=ids[2], limit=1)] == ids[1:2]
-        assert [e.id for e in reading.list_events(connection, "r", before=ids[2], after=ids[0])] == ids[1:2]
-        assert len(reading.list_events(connection, "r", limit=0)) == 1
-        for look in (reading.list_events, reading.list_artifacts):
+        assert [e.id for e in run_queries.list_events(connection, "r", after=ids[0], limit=1)] == ids[1:2]
+        assert [e.id for e in run_queries.list_events(connection, "r", before=ids[2], limit=1)] == ids[1:2]
+        assert [e.id for e in run_queries.list_events(connection, "r", before=ids[2], after=ids[0])] == ids[1:2]
+        assert len(run_queries.list_events(connection, "r", limit=0)) == 1
+        for look in (run_queries.list_events, run_queries.list_artifacts):
             with pytest.raises(RunNotFound):
                 look(connection, "nobody")
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ("UPDATE workflow_runs SET status = 'done'", "unknown status 'done'"),
-        ("UPDATE workflow_runs SET created_at = 'soon'", "created_at 'soon'"),
-    ],
-)
-def test_a_row_that_nobody_may_write_is_damage(
-    sqlite_database: Database, foreign_on_sqlite: Foreign, change: str, said: str
+UNREADABLE = {
+    "status": "'done'",
+    "created_at": "'soon'",
+    "current_attempt": "'first'",
+    "max_attempts": "'many'",
+    "pass_threshold": "'high'",
+    "final_score": "'good'",
+    "best_attempt": "1.5",
+    "lost_leases": "'two'",
+}
+"""Values that SQLite stores in these columns although no program may write them."""
+
+
+@pytest.mark.parametrize("column", UNREADABLE)
+def test_a_run_with_an_unreadable_value_is_still_a_run(
+    sqlite_database: Database, foreign_on_sqlite: Foreign, column: str
 ) -> None:
-    """What cannot be read is an error that names the run."""
-    foreign_on_sqlite.add_runs({"id": "r"})
+    """It names what cannot be read, and is listed beside the others."""
+    foreign_on_sqlite.add_runs({"id": "r"}, {"id": "sound"})
     with sqlite_database.writing() as connection:
-        connection.execute(text(change))
-    with pytest.raises(DatabaseDamaged, match=f"run r .*{said}"):
-        read_run(sqlite_database)
+        connection.execute(text(f"UPDATE workflow_runs SET {column} = {UNREADABLE[column]} WHERE id = 'r'"))
+    run = read_run(sqlite_database)
+    sentence = f"{column} is {UNREADABLE[column]}"
+    assert run.unreadable == sentence
+    assert run.error_message == f"the row of this run cannot be read: {sentence}"
 
 
-def test_an_artifact_of_an_unknown_type_is_damage(sqlite_database: Database, foreign_on_sqlite: Foreign) -> None:
-    """The types are closed: whatever else stands there is named."""
+async def test_an_unreadable_run_fails_and_the_others_are_worked(tmp_path: Path) -> None:
+    """No worker stops for it, and no sound run that is claimed with it fails."""
+    agent = loopkit.Agent(name="a", produce=lambda ctx: "x", evaluate=lambda ctx: 1.0)
+    async with loopkit.open_store(f"sqlite:///{tmp_path}/runs.db") as store:
+        odd = [column for column in UNREADABLE if column != "status"]
+        runs = await store.submit([NewRun(agent_name="a", inputs={}) for _ in range(2 * len(odd))])
+        with closing(sqlite3.connect(tmp_path / "runs.db")) as database, database:
+            for run, column in zip(runs[::2], odd, strict=True):
+                database.execute(f"UPDATE workflow_runs SET {column} = {UNREADABLE[column]} WHERE id = ?", [run.id])
+        await loopkit.Runner(store, [agent], concurrency=3).drain()
+        ended = {run.id: await store.get_run(run.id) for run in runs}
+        assert [ended[run.id].status for run in runs[1::2]] == ["passed"] * len(odd)
+        for run, column in zip(runs[::2], odd, strict=True):
+            if column == "current_attempt":  # written anew by the claim
+                assert ended[run.id].status == "passed", column
+            else:
+                assert ended[run.id].status == "failed", column
+                assert "cannot be read" in (ended[run.id].error_message or ""), column
+
+
+def test_an_artifact_of_an_unknown_type_is_left_out(sqlite_database: Database, foreign_on_sqlite: Foreign) -> None:
+    """Another program stored it; ``verify`` names it."""
     foreign_on_sqlite.add_runs({"id": "r"})
     values = {"run_id": "r", "attempt": 1, "artifact_type": "note", "filename": "f", "content": "c"}
     foreign_on_sqlite.add(tables.artifacts, values)
-    with sqlite_database.reading() as connection, pytest.raises(DatabaseDamaged, match="'note'"):
-        reading.list_artifacts(connection, "r")
+    with sqlite_database.reading() as connection:
+        assert run_queries.list_artifacts(connection, "r") == []
+        assert run_queries.describe_artifacts(connection, "r") == []
+        violations = verify.check(connection, sqlite_database)
+    assert "r" in {violation.run_id for violation in violations}

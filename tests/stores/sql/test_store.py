@@ -6,14 +6,38 @@ import pytest
 from sqlalchemy import delete
 
 from loopkit.storage import Storage
-from loopkit.stores.sql import migrations, tables
-from loopkit.stores.sql.dialects import Database, open_database
+from loopkit.stores.sql.databases.database import Database
+from loopkit.stores.sql.databases.urls import open_database
+from loopkit.stores.sql.schema import migrations, tables
 from loopkit.stores.sql.store import SqlStore
-from loopkit.testing import FleetSuite, HandClock, MaintenanceSuite, StorageSuite
+from loopkit.testing import (
+    CancelRequestsSuite,
+    HandClock,
+    IdempotencyKeysSuite,
+    JournalsSuite,
+    LabellingSuite,
+    LedgerSuite,
+    MaintenanceSuite,
+    RunnerRegistrySuite,
+    RunScoresSuite,
+    RunStatisticsSuite,
+    StorageSuite,
+)
 from tests.servers.libsql import Libsql
 
 
-class Cases(StorageSuite, MaintenanceSuite, FleetSuite):
+class Cases(
+    StorageSuite,
+    MaintenanceSuite,
+    RunnerRegistrySuite,
+    RunStatisticsSuite,
+    RunScoresSuite,
+    IdempotencyKeysSuite,
+    JournalsSuite,
+    LedgerSuite,
+    LabellingSuite,
+    CancelRequestsSuite,
+):
     """Every case, over a database that a subclass opens."""
 
     __test__ = False

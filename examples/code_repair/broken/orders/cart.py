@@ -3,7 +3,7 @@ from typing import Dict, List, Optional
 
 
 def add(item: str, price: float, cart: Dict[str, float] = {}) -> Dict[str, float]:
-    """Give the cart with one more item; without a cart a new one."""
+    """Return the cart with one more item; without a cart a new one."""
     cart[item] = price
     return cart
 

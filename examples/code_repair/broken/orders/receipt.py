@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 
 def greeting(name: str) -> str:
-    """Give the first line of a receipt."""
+    """Return the first line of a receipt."""
     line = "Dear {name},"
     return line
 

@@ -1,4 +1,4 @@
-"""Exit statuses: one table from what happened to what the shell is told. Nowhere else is a status chosen."""
+"""Exit statuses: one table from outcomes to statuses. No other module chooses a status."""
 
 import signal
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from loopkit.errors import (
 
 DONE: Final = 0
 REFUSED: Final = 1
-"""Refused, not found, or something was found that should not be there."""
+"""Refused, not found, or ``verify`` found a violation."""
 USAGE: Final = 2
 """Bad usage, configuration, database or inputs, or an unknown agent."""
 NOT_CLAIMED: Final = 3
@@ -30,7 +30,7 @@ OF_RUN: Final[Mapping[RunStatus, int]] = {
     RunStatus.FAILED: REFUSED,
     RunStatus.CANCELLED: CANCELLED,
 }
-"""How ``run`` tells of the end of the run that it worked."""
+"""Status of ``run`` by the status of the run that it worked."""
 
 OF_ERROR: Final[Mapping[type[BaseException], int]] = {
     UsageError: USAGE,
@@ -43,20 +43,20 @@ OF_ERROR: Final[Mapping[type[BaseException], int]] = {
     LoopkitError: REFUSED,
     OSError: REFUSED,
 }
-"""The nearest class above an error counts."""
+"""Status by class of error; the nearest base class of an error counts."""
 
 
 class Refused(LoopkitError):
-    """What was asked would do harm, so nothing was done."""
+    """Request that would do harm; nothing was changed."""
 
 
 def of_error(error: BaseException) -> int:
-    """Give the status for an error of one of the families in :data:`OF_ERROR`."""
+    """Return the exit status of an error of one of the families in :data:`OF_ERROR`."""
     return next(OF_ERROR[cls] for cls in type(error).__mro__ if cls in OF_ERROR)
 
 
 def of_signal(number: int) -> int:
-    """Give the status of a command that a signal ended, as shells count it."""
+    """Return the exit status of a command that a signal ended, as shells count it."""
     return 128 + number
 
 
@@ -65,7 +65,7 @@ PIPE_CLOSED: Final = of_signal(signal.SIGPIPE)
 
 
 def plain_error(error: BaseException) -> BaseException:
-    """Give the one error that counts: of a group the first of ours in it, else the error itself."""
+    """Return the error to report: the first LoopkitError of a group, else its first error; any other error as it is."""
     if isinstance(error, BaseExceptionGroup):
         leaves = [plain_error(inner) for inner in error.exceptions]
         return next((leaf for leaf in leaves if isinstance(leaf, LoopkitError)), leaves[0])

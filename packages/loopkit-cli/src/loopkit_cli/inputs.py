@@ -1,4 +1,4 @@
-"""Inputs from the command line and from files, read strictly: what is not clear is refused, never guessed."""
+"""Inputs from the command line and from files, parsed strictly: ambiguous input is refused, never guessed."""
 
 import json
 import sys
@@ -17,17 +17,18 @@ _NAMES: Final[Mapping[type, str]] = {
     dict: "object",
     type(None): "null",
 }
-"""Python's types of JSON values, as JSON Schema calls them."""
+"""JSON Schema's names of the Python types of JSON values."""
 
 _MAX_HOPS: Final = 16
-"""References that are followed; more lead round in a circle."""
+"""Most ``$ref``s in a row that are followed: a longer chain is taken for a circle."""
 
 
 def from_options(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Read ``NAME=VALUE`` and ``NAME=@FILE``, each value by the type that the schema gives its name.
+    """Parse ``NAME=VALUE`` and ``NAME=@FILE``, each value by the type that the schema declares for its name.
 
     Raises:
-        UnusableOption: a pair has no name, comes twice, names a file that cannot be read, or must be JSON and is not.
+        UnusableOption: a pair has no name, is given twice, names a file that cannot be read, or must be JSON and
+            is not.
     """
     inputs: dict[str, Any] = {}
     for pair in pairs:
@@ -35,7 +36,7 @@ def from_options(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, A
         if not separator or not name:
             raise UnusableOption(f"--input {pair!r}: write it as NAME=VALUE or NAME=@FILE")
         if name in inputs:
-            raise UnusableOption(f"--input {name}: is given twice")
+            raise UnusableOption(f"--input {name} is given twice")
         if text.startswith("@"):
             text = _read(text[1:], f"--input {name}")
         inputs[name] = _typed(name, text, schema)
@@ -43,7 +44,7 @@ def from_options(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, A
 
 
 def from_file(source: str) -> dict[str, Any]:
-    """Read the one JSON object in a file, or in stdin where the source is ``-``.
+    """Read the one JSON object in a file, or on stdin when the source is ``-``.
 
     Raises:
         UnusableOption: the file cannot be read, or holds anything else.
@@ -55,24 +56,24 @@ def from_file(source: str) -> dict[str, Any]:
 
 
 def from_batch(source: str) -> list[tuple[int, dict[str, Any] | ValueError]]:
-    """Read JSON lines: of each line that is not blank its number, from 1, and its object or what is wrong with it.
+    """Read JSON lines: for each line that is not blank its number, from 1, and its object or the error in it.
 
     Raises:
         UnusableOption: the file cannot be read.
     """
-    found: list[tuple[int, dict[str, Any] | ValueError]] = []
+    lines: list[tuple[int, dict[str, Any] | ValueError]] = []
     for number, line in enumerate(_read(source, "--batch").split("\n"), 1):
         if not line.strip():
             continue
         try:
-            found.append((number, _object(line)))
+            lines.append((number, _object(line)))
         except ValueError as error:
-            found.append((number, error))
-    return found
+            lines.append((number, error))
+    return lines
 
 
 def strict_json(text: str) -> Any:
-    """Read one JSON value.
+    """Parse one JSON value.
 
     Raises:
         ValueError: it is not JSON, holds NaN or an infinity, names a key twice, or is nested too deeply.
@@ -98,12 +99,12 @@ def _refuse_constant(name: str) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in mapping:
             raise ValueError(f"names the key {name!r} twice")
-        found[name] = value
-    return found
+        mapping[name] = value
+    return mapping
 
 
 def _typed(name: str, text: str, schema: Mapping[str, Any]) -> Any:
@@ -126,7 +127,7 @@ def _types(value: Any) -> set[str]:
 
 
 def _declared_types(name: str, schema: Mapping[str, Any]) -> list[str]:
-    """Give the types that the schema allows an input to have; none where it does not say."""
+    """Return the types that the schema allows for an input; none when it declares none."""
     properties = schema.get("properties")
     declared = properties.get(name) if isinstance(properties, Mapping) else None
     for _ in range(_MAX_HOPS):
@@ -138,7 +139,7 @@ def _declared_types(name: str, schema: Mapping[str, Any]) -> list[str]:
 
 
 def _referred(reference: str, schema: Mapping[str, Any]) -> Any:
-    """Give what a reference of the schema leads to, or None where that is not in it."""
+    """Return the part of the schema that a reference names, or None when there is none."""
     from referencing import Registry
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import DRAFT202012
@@ -151,6 +152,8 @@ def _referred(reference: str, schema: Mapping[str, Any]) -> Any:
 
 
 def _read(source: str, option: str) -> str:
+    if source == "-" and sys.stdin is None:
+        raise UnusableOption(f"{option}: - is stdin, which is closed")
     try:
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
         return data.decode()

@@ -1,24 +1,29 @@
-"""The program `loopkit-cli`: its commands put together, and whatever goes wrong turned into a message and a status."""
+"""The program ``loopkit-cli``: its commands, and errors turned into a message and an exit status."""
 
 import io
-import logging
 import os
 import sys
+import threading
+import time
 from collections.abc import Sequence
-from importlib.util import find_spec
+from contextlib import suppress
 from typing import Any, Final
 
 import click
 
-from loopkit.errors import InvalidInputs, LoopkitError, UnusableOption
-from loopkit_cli import acting, copying, exits, looking, output, starting
-from loopkit_cli.options import SHARED, Settings, command, pass_settings, write_shared_options
+import loopkit
+from loopkit.errors import InvalidInputs, LoopkitError
+from loopkit_cli import exits, output, streams
+from loopkit_cli.base_command import write_shared_options
+from loopkit_cli.commands import Commands
+from loopkit_cli.logs import logging_to_stderr
+from loopkit_cli.settings import SHARED
 
 PROGRAM: Final = "loopkit-cli"
 
 
 class Program(click.Group):
-    """The commands, in the order in which one meets them, and the shared options before them."""
+    """Group of the commands, in their own order, with the shared options."""
 
     def list_commands(self, _: click.Context) -> list[str]:
         return list(self.commands)
@@ -28,83 +33,84 @@ class Program(click.Group):
         write_shared_options(ctx, formatter)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Do what was asked; a reader of stdout that has gone away ends it quietly."""
+        """Run the command; a reader of stdout that has gone away ends it quietly."""
         try:
             status = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            streams.discard_stdout()
             ctx.exit(exits.PIPE_CLOSED)
         return status
 
 
+def _show_version(ctx: click.Context, _: click.Parameter, is_wanted: bool) -> None:
+    """Write the version, which is known without the metadata of a package too (frozen programs), and end."""
+    if is_wanted and not ctx.resilient_parsing:
+        click.echo(f"{PROGRAM} {loopkit.__version__}")
+        ctx.exit()
+
+
 @click.group(
     cls=Program,
+    commands=Commands(),
     params=list(SHARED),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=f"\b\nBegin with:\n  {PROGRAM} init && {PROGRAM} run hello --input name=World",
 )
-@click.version_option(package_name=PROGRAM, message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 def program() -> None:
     """Run, watch and work loops of agents: produce, evaluate, revise, until the score passes."""
 
 
-@command(
-    "serve",
-    examples="""
-        loopkit-cli serve --worker
-        loopkit-cli serve --host 0.0.0.0 --allowed-host loops.example.org --token "$TOKEN"
-    """,
-)
-@click.option("--host", metavar="H", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option(
-    "--port", metavar="P", type=click.IntRange(0, 65535), default=8700, show_default=True, help="The port; 0 is any."
-)
-@click.option("--worker", is_flag=True, help="Work runs as well, as the command worker does.")
-@click.option(
-    "--concurrency",
-    metavar="N",
-    type=click.IntRange(1, 10_000),
-    default=8,
-    show_default=True,
-    help="Runs worked at once with --worker.",
-)
-@click.option("--token", metavar="T", envvar="LOOPKIT_TOKEN", show_envvar=True, help="What clients must present.")
-@click.option(
-    "--allowed-host", "allowed_hosts", metavar="H", multiple=True, help="A host name that clients may use. Repeatable."
-)
-@click.option("--allow-unauthenticated", is_flag=True, help="Serve other machines without a token.")
-@click.option("--root-path", metavar="PATH", default="", help="The prefix that a proxy takes off, e.g. /loops.")
-@pass_settings
-def serve(settings: Settings, worker: bool, **options: Any) -> None:
-    """Serve the API and the dashboard at http://H:P/. Needs the package loopkit-web."""
-    for package in ("loopkit_web", "uvicorn"):
-        if find_spec(package) is None:
-            name = package.replace("_", "-")
-            raise UnusableOption(f"serve needs the package {name}, which is not installed: pip install {name}")
-    from loopkit_cli import serving
+_THREAD_NAME: Final = "AnyIO worker thread"
+"""Name of the threads in which stores read; those of stages are daemon threads of loopkit's own."""
 
-    agents = settings.agents()
-    worked = starting.workable(agents.values()) if worker else None
-    heartbeat = settings.heartbeat
-    settings.in_store(lambda store: serving.serve(store, agents, worked=worked, heartbeat=heartbeat, **options))
+_WAIT_SECONDS: Final = 1.0
+"""Longest time in which a thread that has nothing to do may end by itself."""
 
 
-for one in (
-    *(starting.init, starting.run, starting.submit, starting.worker),
-    *(looking.list_, looking.show, looking.events, looking.artifacts),
-    *(acting.cancel, acting.retry),
-    *(looking.agents, serve),
-    *(acting.verify, acting.prune, copying.copy, acting.completion),
-):
-    program.add_command(one)
+def run_as_program() -> int:
+    """Run the program as the whole of this process, and return its exit status."""
+    status = main()
+    streams.leave_stdout_to_nobody()
+    _leave_waiting_threads(status)
+    return status
+
+
+def _leave_waiting_threads(status: int) -> None:
+    """End the process with ``status`` now if reads are still under way, whose results nobody waits for any more."""
+    until = time.monotonic() + _WAIT_SECONDS
+    workers = [thread for thread in threading.enumerate() if thread.name == _THREAD_NAME and not thread.daemon]
+    for thread in workers:
+        thread.join(max(until - time.monotonic(), 0))
+    if any(thread.is_alive() for thread in workers):
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the program and give its exit status. Whatever is wrong is told in a sentence on stderr."""
+    """Run the program and return its exit status. Errors are sentences on stderr."""
+    with streams.standard_streams():
+        return _main(args)
+
+
+def _main(args: Sequence[str] | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    logging.getLogger("loopkit").handlers[:] = [_ToStderr(logging.WARNING)]
+    with logging_to_stderr():
+        return _run(args)
+
+
+def _run(args: Sequence[str] | None) -> int:
     try:
         status = program.main(args, prog_name=PROGRAM, standalone_mode=False)
     except click.ClickException as error:
@@ -114,21 +120,23 @@ def main(args: Sequence[str] | None = None) -> int:
         return exits.INTERRUPTED
     except (LoopkitError, OSError, ExceptionGroup) as error:
         cause = exits.plain_error(error)
+        _check_stdout()
         if not isinstance(cause, LoopkitError | OSError):
             raise
-        output.tell_error(_sentence(cause))
+        output.write_error(_sentence(cause))
         return exits.of_error(cause)
     return status or exits.DONE
+
+
+def _check_stdout() -> None:
+    """Drop what stdout has not taken: Python would try again to write it as it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        streams.discard_stdout()
 
 
 def _sentence(error: BaseException) -> str:
     if isinstance(error, InvalidInputs):
         return "\n  ".join(["the inputs do not fit the agent", *map(str, error.faults)])
     return str(error)
-
-
-class _ToStderr(logging.Handler):
-    """What the library has to say while it works goes to stderr, cleaned like all else."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        output.note(f"{record.levelname.capitalize()}: {output.clean_line(record.getMessage())}")

@@ -1,17 +1,19 @@
-"""stdout and stderr: results go to the one, everything said to a person beside them to the other.
+"""Output: results go to stdout, messages for people to stderr.
 
-Whatever is written here may come from a model, a stage or another program's row, so nothing of it may steer the
-terminal: control characters never get through. Only a file or a pipe gets an artifact's bytes exactly as they are.
+Text may come from a model, a stage or a row of another program, so control characters are removed: nothing may steer
+the terminal. Only a file or a pipe receives the exact bytes of an artifact.
 """
 
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Final
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import Any, Final, TextIO
 
 import click
+
+from loopkit_cli.exits import Refused
 
 _BIDI: Final = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _CONTROL: Final = [*range(0x20), *range(0x7F, 0xA0), *map(ord, _BIDI)]
@@ -21,77 +23,113 @@ _IN_TEXT: Final = {**dict.fromkeys(_CONTROL), **_SURROGATES, ord("\n"): "\n", or
 _IN_LINE: Final = {**dict.fromkeys(_CONTROL), **_SURROGATES, **_LINE_ENDS}
 
 MAX_LINES: Final = 200
-"""How much of a long output a terminal is shown."""
+"""Most lines of an output that are shown on a terminal."""
+
+
+_reserved: Final[list[TextIO]] = []
+"""Stdout of each program call under way that has reserved it, innermost last."""
 
 
 def clean_text(text: str) -> str:
-    """Take out of a text of many lines whatever could steer a terminal."""
+    """Remove control characters from a text of many lines."""
     return text.translate(_IN_TEXT)
 
 
 def clean_line(text: str) -> str:
-    """Make one line of a text, without anything that could steer a terminal."""
+    """Return a text as one line without control characters."""
     return text.translate(_IN_LINE)
 
 
 def shorten(text: str, length: int) -> str:
-    """Cut a line to a length, with an ellipsis where something is missing."""
+    """Return a line cut to ``length``, with an ellipsis when it was longer."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
 @contextmanager
-def stdout_kept_for_the_result() -> Iterator[None]:
-    """Send to stderr whatever stages, or programs that they start, write to stdout inside ``with``."""
+def stdout_reserved_for_result() -> Iterator[None]:
+    """Reserve stdout for the functions of this module: inside ``with`` everything else is redirected to stderr.
+
+    That is what stages write, and modules when they are imported, and programs that either of them starts.
+    """
     sys.stdout.flush()
-    kept = os.dup(1)
+    real_stdout = os.dup(1)
+    result = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="backslashreplace")
     os.dup2(2, 1)
+    _reserved.append(result)
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
+        _reserved.pop()
+        os.dup2(real_stdout, 1)
+        os.close(real_stdout)
+        with suppress(OSError):  # all was flushed as it was written, or has failed already
+            result.close()
 
 
 def write_line(text: str) -> None:
     """Write one line of a result."""
-    click.echo(clean_line(text))
+    _write(clean_line(text))
+
+
+def write_script(text: str) -> None:
+    """Write a text of the program's own exactly as it is."""
+    _write(text)
 
 
 def write_json(document: Any) -> None:
-    """Write the one JSON document of a ``--json`` result. It is ASCII, so no terminal or locale can spoil it."""
-    click.echo(json.dumps(document, indent=2))
+    """Write the one JSON document of a ``--json`` result, in ASCII: independent of terminal and locale."""
+    _write(json.dumps(document, indent=2))
 
 
 def write_json_line(document: Any) -> None:
-    """Write one JSON document on a line of its own, at once."""
-    click.echo(json.dumps(document))
+    """Write one JSON document as a line."""
+    _write(json.dumps(document))
 
 
 def write_content(text: str) -> None:
-    """Write an artifact: exactly as it is to a file or a pipe; cleaned and not too long to a terminal."""
-    if not sys.stdout.isatty():
-        click.echo(text.encode(), nl=False)
+    """Write an artifact: its exact bytes to a file or a pipe; cleaned and at most MAX_LINES lines to a terminal."""
+    if not _result_stream().isatty():
+        _write(text.encode(), nl=False)
         return
     lines = clean_text(text).splitlines()
-    click.echo("\n".join(lines[:MAX_LINES]))
+    _write("\n".join(lines[:MAX_LINES]))
     if len(lines) > MAX_LINES:
         note(f"({len(lines) - MAX_LINES} more lines; `artifacts RUN --save DIR` writes all of it to files)")
 
 
 def write_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write rows in columns as wide as they need to be; the last one is left ragged."""
+    """Write rows in aligned columns."""
     lines = [list(headings), *([clean_line(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        _write("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def note(text: str) -> None:
-    """Tell a person something that is not the result."""
+    """Write a message for people to stderr."""
     click.echo(clean_text(text), err=True)
 
 
-def tell_error(text: str) -> None:
-    """Tell what went wrong."""
+def write_error(text: str) -> None:
+    """Write an error message to stderr."""
     note(f"Error: {text}")
+
+
+def _result_stream() -> TextIO:
+    return _reserved[-1] if _reserved else sys.stdout
+
+
+def _write(text: str | bytes, *, nl: bool = True) -> None:
+    """Write a part of the result.
+
+    Raises:
+        BrokenPipeError: the reader of stdout is gone.
+        Refused: stdout does not take it, for instance since its disk is full.
+    """
+    try:
+        click.echo(text, file=_result_stream(), nl=nl)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Refused(f"the result cannot be written to stdout: {error.strerror or error}") from error

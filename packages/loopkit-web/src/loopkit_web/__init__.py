@@ -1,10 +1,10 @@
-"""loopkit_web: the HTTP API and the dashboard of loopkit, as an ASGI app to serve or to mount."""
+"""loopkit_web: HTTP API and dashboard of loopkit, as an ASGI app to serve or to mount."""
 
-from loopkit_web.access import Access, AccessHook, LoopbackOnly, Permission, allow_all, is_loopback
 from loopkit_web.app import App, create_app
-from loopkit_web.mounting import litestar_mount, mounted, routes
-from loopkit_web.signing_in import TokenAccess
-from loopkit_web.streaming import Streams
+from loopkit_web.http.access import Access, AccessHook, LoopbackOnly, Permission, allow_all, is_loopback
+from loopkit_web.http.event_stream import Streams
+from loopkit_web.mount import litestar_mount, mounted, routes
+from loopkit_web.token_access import TokenAccess
 
 __all__ = [
     "Access",

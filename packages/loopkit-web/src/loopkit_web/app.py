@@ -1,12 +1,13 @@
-"""create_app(): the API and the pages as one ASGI app, and the one place where a request is let through or refused.
+"""create_app(): the API and the pages as one ASGI app, and the checks that every request passes.
 
-The order of the checks: Host, origin, who asks, whether there is such an endpoint, permission, query, body. Nobody
-learns what exists before the access hook knows them.
+Order of the checks: Host, origin, access hook, existence of the endpoint, permission, query, body. A client that the
+access hook does not accept cannot find out what exists.
 """
 
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,21 +18,26 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 import loopkit
-from loopkit.agents.agent import Agent
+from loopkit import Agent
+from loopkit.core.lease import STALLED_AFTER
+from loopkit.errors import Fault
 from loopkit.storage import Storage
-from loopkit_web import guarding, problems, reading
-from loopkit_web.access import Access, AccessHook, LoopbackOnly, Permission, host_names
-from loopkit_web.context import Call, Settings, Site
-from loopkit_web.endpoints import API
-from loopkit_web.pages import PAGES, problem_page
-from loopkit_web.problems import Refused
-from loopkit_web.routing import Endpoint, Form, Routes
-from loopkit_web.signing_in import TokenAccess
-from loopkit_web.streaming import Streams
+from loopkit_web.api.endpoint_table import API
+from loopkit_web.dashboard.page_table import PAGES, problem_page
+from loopkit_web.http import problems, request_checks, request_values
+from loopkit_web.http.access import Access, AccessHook, LoopbackOnly, Permission, host_names
+from loopkit_web.http.call import Call
+from loopkit_web.http.content_coding import compress_page
+from loopkit_web.http.endpoint import Endpoint, Form, Routes
+from loopkit_web.http.event_stream import Streams
+from loopkit_web.http.problems import ProblemCode, Refused
+from loopkit_web.http.site import Settings, Site
+from loopkit_web.http.unread_body import UnreadBody
+from loopkit_web.token_access import TokenAccess
 
 __all__ = ["App", "create_app"]
 
-_log: Final = logging.getLogger("loopkit_web")
+logger: Final = logging.getLogger("loopkit_web")
 
 
 def create_app(
@@ -45,25 +51,31 @@ def create_app(
     base_path: str | None = None,
     frame_ancestors: str = "'none'",
     streams: Streams | None = None,
+    stalled_after: timedelta | None = None,
 ) -> "App":
-    """Give the API and the dashboard as an ASGI app, to serve or to mount at any path.
+    """Create the API and the dashboard as one ASGI app, to serve or to mount at any path.
 
     Args:
-        store: where the runs live, or its URL; a URL is opened on first use.
-        agents: what runs can be started of: agents, agents by name, or the path of an agents.yaml.
-        access: says who a request is and what it may do. None: only this machine itself may ask.
-        allowed_hosts: the names in Host headers that are answered, loopback names besides. None: every name, as
-            fits an app whose host or access hook checks.
-        trusted_origins: origins that may ask for changes beside the app's own, e.g. ``https://tools.example``.
-        read_only: nobody may do more than view.
-        base_path: the prefix of every address written, where a proxy strips it and ``root_path`` does not say it.
-        frame_ancestors: who may show the pages in a frame, as the Content-Security-Policy has it.
-        streams: the bounds of live streams, where the usual ones do not fit.
+        store: the store, or its URL, which is opened on first use.
+        agents: the agents that runs can be started for: a list, a mapping by name, or the path of an agents.yaml.
+        access: authenticates a request and returns its permissions. None: only requests from this machine pass.
+        allowed_hosts: host names that requests may name, in addition to loopback names. None: any, for an app whose
+            host or access hook checks the name.
+        trusted_origins: origins that may request changes, in addition to the app's own: ``https://tools.example``.
+        read_only: no client may do more than view.
+        base_path: prefix of every address that the app writes, for a proxy that strips a prefix without setting
+            ``root_path``.
+        frame_ancestors: sources that may show the pages in a frame, in the syntax of Content-Security-Policy.
+        streams: limits of the event streams; None: the defaults.
+        stalled_after: time without a heartbeat after which a run may be taken over; only with a URL, since a store
+            has its own. None: 120 seconds.
 
     Raises:
-        InvalidConfig: the agents.yaml is not usable.
-        ValueError: a host or a path is none.
+        InvalidConfig: the agents.yaml cannot be used.
+        ValueError: ``allowed_hosts`` has an invalid host name, or ``stalled_after`` is given with an open store.
     """
+    if stalled_after is not None and not isinstance(store, str):
+        raise ValueError("stalled_after is for a store that is given by its URL; set it on the store instead")
     hook = access if access is not None else LoopbackOnly()
     table = (*API, *PAGES, *(hook.endpoints if isinstance(hook, TokenAccess) else ()))
     settings = Settings(
@@ -72,6 +84,7 @@ def create_app(
         read_only=read_only,
         base_path=base_path,
         frame_ancestors=frame_ancestors,
+        stalled_after=STALLED_AFTER if stalled_after is None else stalled_after,
     )
     site = Site(store, _by_name(agents), access=hook, settings=settings, streams=streams or Streams(), table=table)
     return App(site)
@@ -85,7 +98,7 @@ def _by_name(agents: Sequence[Agent] | Mapping[str, Agent] | str | Path) -> Mapp
 
 
 class App:
-    """The ASGI app. Needs no lifespan: what it opens it opens on first use."""
+    """The ASGI app. It needs no lifespan events: it opens its store on first use."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -93,7 +106,7 @@ class App:
 
     @property
     def streams(self) -> Streams:
-        """The live streams; ``app.streams.stop()`` ends them, so that a server can stop."""
+        """Event streams of this app; ``app.streams.stop()`` ends them, so that a server can shut down."""
         return self._site.streams
 
     @property
@@ -103,7 +116,7 @@ class App:
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
-        """Open the store now, and close it and the streams in the end. For hosts that like to; may be nested."""
+        """Open the store on entry; close it and end the streams on exit. Optional for hosts; may be nested."""
         self.streams.resume()
         try:
             await self._site.store()
@@ -112,18 +125,20 @@ class App:
             await self.aclose()
 
     async def aclose(self) -> None:
-        """End the streams and close a store that was given by its URL. Idempotent."""
+        """End the streams and close the store if it was given by its URL. Idempotent."""
         await self._site.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._run_lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._serve(Call(self._site, Request(scope, receive)), receive, send)
+            body = UnreadBody(scope, receive)
+            call = Call(self._site, Request(scope, body.receive))
+            await self._respond(call, body.receive, body.sending_before(send))
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         self.streams.resume()
         await send({"type": "lifespan.startup.complete"})
@@ -131,10 +146,8 @@ class App:
         await self.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
-    # --- One request ---------------------------------------------------------------------------------------------
-
-    async def _serve(self, call: Call, receive: Receive, send: Send) -> None:
-        """Answer a request, whatever happens; what fails after the answer began cannot be told any more."""
+    async def _respond(self, call: Call, receive: Receive, send: Send) -> None:
+        """Send the response to a request, a problem if an error occurs; re-raise an error after the response began."""
         started = False
 
         async def secured(message: Message) -> None:
@@ -143,19 +156,20 @@ class App:
                 started = True
                 headers = MutableHeaders(raw=list(message["headers"]))
                 ancestors = self._site.settings.frame_ancestors
-                guarding.secure(headers, frame_ancestors=ancestors, request_id=call.id)
+                request_checks.add_security_headers(headers, frame_ancestors=ancestors, request_id=call.id)
                 message = {**message, "headers": headers.raw}
             await send(message)
 
         try:
-            response = await self._answer(call)
+            response = await self._dispatch(call)
+            await compress_page(call, response)
             await self._send(call, response, receive, secured)
         except Exception as error:
             refused = problems.refusal(error)
-            if refused.code == "internal":
-                _log.exception("request %s failed", call.id)
-            elif refused.code == "store-unavailable":
-                _log.warning("request %s: %s", call.id, error)
+            if refused.code == ProblemCode.INTERNAL:
+                logger.exception("request %s failed", call.id)
+            elif refused.code == ProblemCode.STORE_UNAVAILABLE:
+                logger.warning("request %s: %s", call.id, error)
             if started:
                 raise
             await self._send(call, self._problem(call, refused), receive, secured)
@@ -167,40 +181,37 @@ class App:
         else:
             await response(call.request.scope, receive, send)
 
-    async def _answer(self, call: Call) -> Response:
-        """Check a request in the order that the module's docstring gives, and have its endpoint answer it."""
+    async def _dispatch(self, call: Call) -> Response:
+        """Return the response of the endpoint, after the checks in the order of the module's docstring."""
         method = "GET" if call.request.method == "HEAD" else call.request.method
         methods, call.path = self._routes.find(call.route_path)
         endpoint = methods.get(method)
-        self._check_where(call, endpoint)
+        self._check_host_and_origin(call, endpoint)
         if endpoint is None or endpoint.permission is not None:
-            call.access = await self._who(call)
+            call.access = await self._authenticate(call)
         if endpoint is None:
             raise _no_endpoint(methods)
-        if endpoint.permission is not None and not call.may(endpoint.permission):
-            raise self._forbidden(endpoint.permission)
-        call.query = reading.query(endpoint.query, call.request.scope["query_string"], known_only=not endpoint.page)
+        if endpoint.permission is not None:
+            call.require(endpoint.permission)
+        call.query = request_values.parse_query(
+            endpoint.query, call.request.scope["query_string"], known_only=not endpoint.page
+        )
         call.body = await self._body(call, endpoint)
         call.store = await self._site.store()
         return await endpoint.handler(call)
 
-    def _check_where(self, call: Call, endpoint: Endpoint | None) -> None:
+    def _check_host_and_origin(self, call: Call, endpoint: Endpoint | None) -> None:
         settings = self._site.settings
         if settings.allowed_hosts is not None and not (endpoint is not None and endpoint.any_host):
-            guarding.check_host(call.request.headers, settings.allowed_hosts)
+            request_checks.check_host(call.request.headers, settings.allowed_hosts)
         if call.request.method not in ("GET", "HEAD"):
-            guarding.check_origin(call.request, settings.trusted_origins)
+            request_checks.check_origin(call.request, settings.trusted_origins)
 
-    async def _who(self, call: Call) -> Access:
+    async def _authenticate(self, call: Call) -> Access:
         access = await self._site.access(call.request)
         if access is None:
-            raise Refused("unauthenticated", headers={"WWW-Authenticate": 'Bearer realm="loopkit"'})
+            raise Refused(ProblemCode.UNAUTHENTICATED, headers={"WWW-Authenticate": 'Bearer realm="loopkit"'})
         return access.only(frozenset({Permission.VIEW})) if self._site.settings.read_only else access
-
-    def _forbidden(self, permission: Permission) -> Refused:
-        if self._site.settings.read_only and permission is not Permission.VIEW:
-            return Refused("forbidden", "This app is read-only.")
-        return Refused("forbidden", f"You may not {permission} runs here.")
 
     async def _body(self, call: Call, endpoint: Endpoint) -> Any:
         if endpoint.body is None:
@@ -209,22 +220,29 @@ class App:
         is_form = endpoint.body is Form
         headers = call.request.headers
         if is_form and "content-type" not in headers and headers.get("content-length", "0") == "0":
-            return Form(fields=())  # a form without fields, from a client that is no browser
-        body = await reading.content(
+            return Form(fields=())  # no fields, from a client that is not a browser
+        body = await request_values.read_body(
             call.request,
             media_type="application/x-www-form-urlencoded" if is_form else "application/json",
             max_bytes=settings.max_body_bytes,
             seconds=settings.body_seconds,
         )
         if is_form:
-            return reading.form(body)
-        return await to_thread.run_sync(_json_body, call, endpoint, body)
-
-    # --- Problems ------------------------------------------------------------------------------------------------
+            return request_values.parse_form(body)
+        document, faults = await to_thread.run_sync(_json_body, endpoint, body)
+        value = None if faults else request_values.structure(endpoint.body, document)
+        if endpoint.find_repeated is not None and value is not None:
+            call.store = await self._site.store()
+            call.repeated = await endpoint.find_repeated(call, value)
+        if endpoint.check is not None and call.repeated is None and isinstance(document, dict):
+            faults += await to_thread.run_sync(endpoint.check, call, document)
+        if faults:
+            raise Refused(ProblemCode.INVALID, faults=faults)
+        return value
 
     def _problem(self, call: Call, refused: Refused) -> Response:
-        """Give a problem as JSON, or as a page to a browser that opened one."""
-        problem = problems.problem(refused, instance=call.url(call.route_path), request_id=call.id)
+        """Return a problem as JSON, or as a page if a browser requested one."""
+        problem = problems.problem(refused, instance=call.url(call.quoted_path), request_id=call.id)
         headers = {"Cache-Control": "no-store", **refused.headers}
         if call.wants_html and not call.route_path.startswith("/api/"):
             return HTMLResponse(problem_page(call, problem), status_code=problem.status, headers=headers)
@@ -232,20 +250,15 @@ class App:
         return JSONResponse(problem.document(), status_code=problem.status, headers=headers, media_type=media_type)
 
 
-def _json_body(call: Call, endpoint: Endpoint, body: bytes) -> Any:
-    """Check a whole body and give it as its class. Not in the event loop: much JSON takes its time."""
+def _json_body(endpoint: Endpoint, body: bytes) -> tuple[Any, list[Fault]]:
+    """Parse a JSON body; return it and the faults that its class finds. Slow for large ones: not for the event loop."""
     assert endpoint.body is not None
-    document = reading.document(body)
-    faults = [*reading.faults(endpoint.body, document)]
-    if endpoint.check is not None and isinstance(document, dict):
-        faults += endpoint.check(call, document)
-    if faults:
-        raise Refused("invalid", faults=faults)
-    return reading.structured(endpoint.body, document)
+    document = request_values.parse_json(body)
+    return document, [*request_values.find_faults(endpoint.body, document)]
 
 
 def _no_endpoint(methods: Mapping[str, Endpoint]) -> Refused:
     if not methods:
-        return Refused("not-found")
+        return Refused(ProblemCode.NOT_FOUND)
     allowed = ["HEAD", *methods] if "GET" in methods else [*methods]
-    return Refused("method-not-allowed", headers={"Allow": ", ".join(sorted(allowed))})
+    return Refused(ProblemCode.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(sorted(allowed))})

@@ -5,13 +5,19 @@ loads neither a database driver nor a YAML or JSON Schema library.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from loopkit.agents import Agent, StageContext, load_agents
-    from loopkit.calls import Result, new_run, run, run_sync, submit, wait
+    from loopkit import sync
+    from loopkit.agents import Agent, StageContext, StageSpec, load_agents
+    from loopkit.agents.evaluators.criterion import Criterion
+    from loopkit.agents.evaluators.panel_spec import Check, Judge, Panel
+    from loopkit.agents.stage_factories import command, prompt, stage
+    from loopkit.api import Attempt, Result, label, new_run, run, submit, wait
     from loopkit.core.journal import Artifact, ArtifactType, EventType, RunEvent
+    from loopkit.core.ledger.budget import Budget
     from loopkit.core.outcome import Evaluation
+    from loopkit.core.policy import Stop
     from loopkit.core.run import NewRun, Run, RunStatus, Stage
     from loopkit.errors import (
         BadOutput,
@@ -26,7 +32,9 @@ if TYPE_CHECKING:
         LeaseLost,
         LoopkitError,
         NotFoundError,
+        RunCancelled,
         RunEnded,
+        RunFailed,
         RunNotClaimable,
         RunNotEnded,
         RunNotFound,
@@ -40,56 +48,25 @@ if TYPE_CHECKING:
         UnusableOption,
         UsageError,
     )
+    from loopkit.journal_reader import follow
     from loopkit.runner import Runner, Stopping
     from loopkit.stores import open_store
     from loopkit.stores.memory import MemoryStore
+    from loopkit.sync import run_sync
 
-_HOMES = {
-    "loopkit.agents": ("Agent", "StageContext", "load_agents"),
-    "loopkit.calls": ("Result", "new_run", "run", "run_sync", "submit", "wait"),
-    "loopkit.core.journal": ("Artifact", "ArtifactType", "EventType", "RunEvent"),
-    "loopkit.core.outcome": ("Evaluation",),
-    "loopkit.core.run": ("NewRun", "Run", "RunStatus", "Stage"),
-    "loopkit.errors": (
-        "BadOutput",
-        "BadScore",
-        "ConflictError",
-        "DatabaseDamaged",
-        "Fault",
-        "InvalidConfig",
-        "InvalidDatabase",
-        "InvalidInputs",
-        "KeyReused",
-        "LeaseLost",
-        "LoopkitError",
-        "NotFoundError",
-        "RunEnded",
-        "RunNotClaimable",
-        "RunNotEnded",
-        "RunNotFound",
-        "SchemaTooNew",
-        "StageError",
-        "StageFailed",
-        "StageTimedOut",
-        "StorageError",
-        "StorageUnavailable",
-        "UnknownAgent",
-        "UnusableOption",
-        "UsageError",
-    ),
-    "loopkit.runner": ("Runner", "Stopping"),
-    "loopkit.stores": ("open_store",),
-    "loopkit.stores.memory": ("MemoryStore",),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+    __version__: str
 
 __all__ = [
     "Agent",
     "Artifact",
     "ArtifactType",
+    "Attempt",
     "BadOutput",
     "BadScore",
+    "Budget",
+    "Check",
     "ConflictError",
+    "Criterion",
     "DatabaseDamaged",
     "Evaluation",
     "EventType",
@@ -97,16 +74,20 @@ __all__ = [
     "InvalidConfig",
     "InvalidDatabase",
     "InvalidInputs",
+    "Judge",
     "KeyReused",
     "LeaseLost",
     "LoopkitError",
     "MemoryStore",
     "NewRun",
     "NotFoundError",
+    "Panel",
     "Result",
     "Run",
+    "RunCancelled",
     "RunEnded",
     "RunEvent",
+    "RunFailed",
     "RunNotClaimable",
     "RunNotEnded",
     "RunNotFound",
@@ -117,30 +98,65 @@ __all__ = [
     "StageContext",
     "StageError",
     "StageFailed",
+    "StageSpec",
     "StageTimedOut",
+    "Stop",
     "Stopping",
     "StorageError",
     "StorageUnavailable",
     "UnknownAgent",
     "UnusableOption",
     "UsageError",
+    "command",
+    "follow",
+    "label",
     "load_agents",
     "new_run",
     "open_store",
+    "prompt",
     "run",
     "run_sync",
+    "stage",
     "submit",
+    "sync",
     "wait",
 ]
 
+_HOMES: Final = (
+    "loopkit.errors",
+    "loopkit.core.run",
+    "loopkit.core.outcome",
+    "loopkit.core.policy",
+    "loopkit.core.ledger.budget",
+    "loopkit.core.journal",
+    "loopkit.journal_reader",
+    "loopkit.stores",
+    "loopkit.stores.memory",
+    "loopkit.agents.stage_factories",
+    "loopkit.agents.evaluators.criterion",
+    "loopkit.agents.evaluators.panel_spec",
+    "loopkit.agents",
+    "loopkit.api",
+    "loopkit.sync",
+    "loopkit.runner",
+)
+"""Modules that define the public names; those that load least come first."""
 
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
+if not TYPE_CHECKING:  # a type checker that saw this function would accept every misspelt name
+
+    def __getattr__(name: str) -> object:
+        """Return a public name, loaded from the first of its modules that has it."""
+        if name == "__version__":
+            return import_module("loopkit.version").installed_version()
+        if name == "sync":
+            return import_module("loopkit.sync")
+        for home in _HOMES if name in __all__ else ():
+            module = import_module(home)
+            if hasattr(module, name):
+                value = globals()[name] = getattr(module, name)
+                return value
         raise AttributeError(f"module 'loopkit' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(home), name)
-    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+    return sorted({*globals(), *__all__, "__version__"})

@@ -1,37 +1,88 @@
-"""Every error that loopkit raises on purpose. Families say who must act; leaves say what happened.
+"""Errors that loopkit raises on purpose. A family says who must act; a class in it says what happened.
 
-This module imports nothing of loopkit. Exit statuses and HTTP codes are chosen by the edges, never here.
+Each error builds its own message and holds its data as attributes. This module imports nothing else of loopkit; exit
+statuses and HTTP statuses are chosen by the command line and the web app, never here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+__all__ = [
+    "BadOutput",
+    "BadScore",
+    "ConflictError",
+    "DatabaseDamaged",
+    "Fault",
+    "IllegalTransition",
+    "InvalidConfig",
+    "InvalidDatabase",
+    "InvalidInputs",
+    "KeyReused",
+    "LeaseLost",
+    "LoopkitError",
+    "NotFoundError",
+    "RunCancelled",
+    "RunEnded",
+    "RunFailed",
+    "RunNotClaimable",
+    "RunNotEnded",
+    "RunNotFound",
+    "SchemaTooNew",
+    "StageError",
+    "StageFailed",
+    "StageTimedOut",
+    "StorageError",
+    "StorageUnavailable",
+    "UnknownAgent",
+    "UnusableOption",
+    "UsageError",
+]
 
 
 class LoopkitError(Exception):
-    """The root: everything that loopkit raises on purpose."""
+    """Base class of all errors that loopkit raises on purpose."""
 
 
 class UsageError(LoopkitError):
-    """The caller asked for something that can never work as it was asked."""
+    """A request that cannot work as it was made; the caller must change it."""
 
 
 class NotFoundError(LoopkitError):
-    """The thing named does not exist."""
+    """The named run or agent does not exist."""
 
 
 class ConflictError(LoopkitError):
-    """The thing exists, and its state does not allow what was asked."""
+    """The run exists, and its current state does not allow the request."""
 
 
 class StageError(LoopkitError):
-    """A stage of an agent did not give a usable result. It is never a score."""
+    """A stage of an agent returned no usable result. It is an error of the stage, never a score."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        is_final: bool = False,
+        delay_seconds: float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.is_final = is_final
+        """True when another try cannot help, so that none is made."""
+        self.delay_seconds = delay_seconds
+        """Shortest time to wait before the next try; None: the usual pause."""
+        self.metadata = metadata or {}
+        """Values for the metadata of the event that reports the error, such as a model's ``answer``."""
+        super().__init__(message)
 
 
 class StorageError(LoopkitError):
-    """The store could not do its work."""
+    """The store could not complete a call."""
 
 
 class UnknownAgent(UsageError):
-    """No agent of that name is configured."""
+    """No agent with that name is configured."""
 
     def __init__(self, name: str, known: Iterable[str] = (), source: str | None = None) -> None:
         self.name = name
@@ -42,33 +93,21 @@ class UnknownAgent(UsageError):
         super().__init__(f"there is no agent {name!r}{place}; it has: {names}")
 
 
+@attrs.frozen
 class Fault:
-    """One thing wrong with a value: a JSON pointer to the place and a sentence about it."""
+    """Fault in a value: a JSON pointer to the place, and what is wrong there."""
 
-    __slots__ = ("detail", "pointer")
-
-    def __init__(self, pointer: str, detail: str) -> None:
-        self.pointer = pointer
-        """RFC 6901 pointer from the top of the inputs, e.g. ``/thesis``; ``""`` is the whole document."""
-        self.detail = detail
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Fault):
-            return NotImplemented
-        return (self.pointer, self.detail) == (other.pointer, other.detail)
-
-    def __hash__(self) -> int:
-        return hash((self.pointer, self.detail))
-
-    def __repr__(self) -> str:
-        return f"Fault({self.pointer!r}, {self.detail!r})"
+    pointer: str
+    """RFC 6901 pointer from the top of the inputs, e.g. ``/thesis``; ``""`` is the whole document."""
+    detail: str
+    """Predicate of a sentence about the value, e.g. ``is required``."""
 
     def __str__(self) -> str:
         return f"{self.pointer or '(inputs)'}: {self.detail}"
 
 
 class InvalidInputs(UsageError):
-    """The inputs do not fit the agent's JSON Schema, or are not plain JSON."""
+    """The inputs do not match the agent's JSON Schema, or are not plain JSON."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = list(faults)
@@ -84,7 +123,7 @@ class InvalidConfig(UsageError):
         self.reason = reason
         self.file = file
         self.line = line
-        """1-based, or None where the fault has no line."""
+        """Line number from 1, or None when the fault has no line."""
         self.key = key
         """Dotted path of the key, e.g. ``agents.hello.produce``."""
         place = file or ""
@@ -95,15 +134,15 @@ class InvalidConfig(UsageError):
 
 
 class InvalidDatabase(UsageError):
-    """The database URL names nothing that loopkit can open."""
+    """The database URL cannot be opened by loopkit."""
 
 
 class UnusableOption(UsageError):
-    """An option or argument has a value that cannot work."""
+    """An option or argument has an invalid value."""
 
 
 class RunNotFound(NotFoundError):
-    """No run has that id."""
+    """No run with that id is stored."""
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
@@ -111,7 +150,7 @@ class RunNotFound(NotFoundError):
 
 
 class RunEnded(ConflictError):
-    """The run has ended, so it cannot be cancelled any more."""
+    """The run has passed or failed, so it cannot be cancelled."""
 
     def __init__(self, run_id: str, status: str) -> None:
         self.run_id = run_id
@@ -120,7 +159,7 @@ class RunEnded(ConflictError):
 
 
 class RunNotEnded(ConflictError):
-    """Only an ended run can be retried."""
+    """The run is queued or running; only an ended run can be retried."""
 
     def __init__(self, run_id: str, status: str) -> None:
         self.run_id = run_id
@@ -129,7 +168,7 @@ class RunNotEnded(ConflictError):
 
 
 class RunNotClaimable(ConflictError):
-    """The run is held by a live runner or has ended."""
+    """The run cannot be claimed: a live runner holds it, or it has ended."""
 
     def __init__(self, run_id: str, why: str) -> None:
         self.run_id = run_id
@@ -138,7 +177,7 @@ class RunNotClaimable(ConflictError):
 
 
 class LeaseLost(ConflictError):
-    """Another claim of the run is newer, or the run has ended; nothing was written."""
+    """The lease is no longer valid (a newer claim, or the run has ended); nothing was written."""
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
@@ -146,15 +185,39 @@ class LeaseLost(ConflictError):
 
 
 class KeyReused(ConflictError):
-    """An idempotency key came a second time with another request."""
+    """An idempotency key was used before for a different request."""
 
     def __init__(self, key: str) -> None:
         self.key = key
         super().__init__(f"the idempotency key {key!r} was used before for a different request")
 
 
+class RunFailed(LoopkitError):
+    """The run has failed; raised by ``Result.raise_for_status`` only."""
+
+    def __init__(self, run_id: str, reason: str, headline: str, error: str | None, *, result: Any) -> None:
+        self.run_id = run_id
+        self.reason = reason
+        """Reason of the end, such as ``attempts_spent`` or ``stage_error``."""
+        self.result = result
+        """Result of the run, a :class:`loopkit.Result`."""
+        super().__init__(f"run {run_id} ended as {headline}: {error or reason}")
+
+
+class RunCancelled(LoopkitError):
+    """The run was cancelled; raised by ``Result.raise_for_status`` only."""
+
+    def __init__(self, run_id: str, reason: str, *, result: Any) -> None:
+        self.run_id = run_id
+        self.reason = reason
+        """Reason of the end, such as ``cancel_requested``."""
+        self.result = result
+        """Result of the run, a :class:`loopkit.Result`."""
+        super().__init__(f"run {run_id} was cancelled: {reason}")
+
+
 class IllegalTransition(LoopkitError):
-    """The machine has no such cell. Raised only when loopkit itself is wrong."""
+    """The state machine has no such transition. Raised only for a bug in loopkit."""
 
     def __init__(self, state: str, signal: str) -> None:
         self.state = state
@@ -163,32 +226,36 @@ class IllegalTransition(LoopkitError):
 
 
 class StageTimedOut(StageError):
-    """One try of a stage took longer than its timeout."""
+    """A try of a stage took longer than its timeout."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, is_last: bool = False) -> None:
+        """Build the error; ``is_last``: no time is left of the run's budget, so that no further try can help."""
         self.seconds = seconds
-        super().__init__(f"timed out after {seconds:g} s")
+        message = f"timed out after {seconds:g} s"
+        if is_last:
+            message = f"timed out after {seconds:.3g} s, which were left of the budget's seconds"
+        super().__init__(message, is_final=is_last)
 
 
 class StageFailed(StageError):
-    """A stage raised, or its program exited with a non-zero status."""
+    """A stage raised an exception, or its program exited with a non-zero status."""
 
 
 class BadScore(StageError):
-    """An evaluator's answer holds no usable score in 0..1."""
+    """An evaluator returned no usable score in 0.0..1.0."""
 
 
 class BadOutput(StageError):
-    """A stage gave something that cannot be stored as text or JSON."""
+    """A stage returned a value that cannot be stored as text or JSON."""
 
 
 class StorageUnavailable(StorageError):
-    """The store gave no answer in time; the same call may be made again."""
+    """The store did not answer in time; the same call may be made again."""
 
 
 class SchemaTooNew(StorageError):
-    """A newer loopkit has changed this database so that this version must not write to it."""
+    """The database was migrated by a newer loopkit, and this version must not write to it."""
 
 
 class DatabaseDamaged(StorageError):
-    """The database answers that its file or its tables are not usable."""
+    """The database reports that its file or its tables are not usable."""

@@ -1,25 +1,26 @@
-"""Reaching an event loop from another thread, asyncio and trio alike, without waiting for it."""
+"""Event loop, of asyncio or trio, in which another thread can have a function called without waiting for it."""
 
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
-from contextvars import copy_context
+from contextlib import suppress
+from contextvars import Context, copy_context
 from typing import Any
 
 from anyio import RunFinishedError
 from anyio.lowlevel import current_token
 
-__all__ = ["EventLoop"]
+__all__ = ["EventLoop", "set_async_library"]
 
 
 class EventLoop:
-    """The event loop that runs where this is made."""
+    """Event loop that runs in the thread in which this object is made."""
 
     def __init__(self) -> None:
         self._native: Any = current_token().native_token
-        self._context = copy_context()  # a caller's own context may belong to no event loop
+        self._context = _context_of(self._native)
 
     def call_soon(self, function: Callable[..., object], *args: object) -> bool:
-        """Have ``function`` called in the loop's thread, soon and in order; False when the loop is over."""
+        """Schedule a call of ``function`` in the loop's thread, in order; return False if the loop has ended."""
         try:
             if isinstance(self._native, AbstractEventLoop):
                 self._native.call_soon_threadsafe(function, *args, context=self._context)
@@ -34,3 +35,24 @@ class EventLoop:
 
     def __hash__(self) -> int:
         return hash(id(self._native))
+
+
+def set_async_library(context: Context, name: str | None) -> None:
+    """Set, in ``context``, the async library that anyio finds there; where sniffio is not installed, do nothing.
+
+    With sniffio installed (trio, openai and litestar bring it) anyio asks it, and sniffio sees asyncio only inside of a
+    task. A callback of the loop is no task: under ``asyncio.run``, uvicorn or Jupyter, where nobody has set the
+    variable, a callback could not start a task or open a scope.
+    """
+    with suppress(ImportError):
+        from sniffio import current_async_library_cvar
+
+        context.run(current_async_library_cvar.set, name)
+
+
+def _context_of(native: Any) -> Context:
+    """Return the context in which callbacks run; that of a calling thread may belong to no event loop."""
+    context = copy_context()
+    if isinstance(native, AbstractEventLoop):
+        set_async_library(context, "asyncio")
+    return context

@@ -6,7 +6,7 @@ WARMTH = {"ends with an exclamation mark": "!", "wishes a good day": "good day"}
 
 
 def produce(ctx: Any) -> str:
-    """Make the first output."""
+    """Write the first output."""
     return f"Hello, {ctx.inputs['name']}."
 
 
@@ -19,7 +19,7 @@ def evaluate(ctx: Any) -> dict[str, Any]:
 
 
 def revise(ctx: Any) -> str:
-    """Make a better output of the last one and what was said about it."""
+    """Write a better output from the last one and its feedback."""
     greeting = ctx.output.rstrip(".!")
     if "exclamation mark" in ctx.evaluation.feedback:
         greeting += "!"

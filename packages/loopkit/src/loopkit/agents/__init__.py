@@ -1,11 +1,17 @@
-"""Agents and their stages: Python callables, programs, and prompts."""
+"""Agents and their stages, as the runner calls them.
+
+``agent`` holds an agent, ``stage_spec`` a stage with its options, and ``stage_factories`` makes such stages in Python;
+``config`` loads agents from agents.yaml. ``stages`` holds Python callables and programs, ``prompt`` the stages that are
+prompts. ``stage_call`` calls a stage with its timeout and retries; what the stage returned is read strictly by
+``results``, and what it raised is described by ``error_text``.
+"""
 
 from loopkit.agents.agent import Agent, StageBody, StageContext, StageSpec
-from loopkit.agents.calling import backoff, call
-from loopkit.agents.command import CommandStage
-from loopkit.agents.loading import find_agent, load_agents
-from loopkit.agents.prompt import PromptStage
-from loopkit.agents.python import FunctionStage, ImportedStage
+from loopkit.agents.config.agents_yaml import find_agent, load_agents
+from loopkit.agents.prompt.prompt_stage import PromptStage
+from loopkit.agents.stage_call import backoff_seconds, call_stage
+from loopkit.agents.stages.command import CommandStage
+from loopkit.agents.stages.python import FunctionStage, ImportedStage
 
 __all__ = [
     "Agent",
@@ -16,8 +22,8 @@ __all__ = [
     "StageBody",
     "StageContext",
     "StageSpec",
-    "backoff",
-    "call",
+    "backoff_seconds",
+    "call_stage",
     "find_agent",
     "load_agents",
 ]

@@ -1,68 +1,271 @@
-"""Text with places to fill: ``{{ inputs.thesis }}``. Dotted names and nothing else: no code, no conditions, no loops.
+"""Templates of prompts: Jinja2, sandboxed, filled with the values that a stage gets.
 
-What is filled in is never looked at again, so it cannot add places of its own.
+``{{ x }}`` is text as it is, None as nothing, everything else as JSON; parts of None are None. An input that the schema
+declares and the run lacks is None too; any other unknown name is an error. There is no ``include``, ``import`` or
+``extends``, and what is filled in is never read as a template.
 """
 
-import json
-import re
-from collections.abc import Mapping, Sequence
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
-from loopkit.agents.context import StageContext
+import attrs
+
+from loopkit.agents.context import HistoryEntry, StageContext
+from loopkit.agents.error_text import clean_text
+from loopkit.core import strict_json
 from loopkit.errors import StageFailed
 
-__all__ = ["Template"]
+__all__ = ["MAX_TEMPLATE_BYTES", "Template", "declared_inputs", "read_template"]
 
-_PLACE: Final = re.compile(r"\{\{(.*?)\}\}")
-_NAME: Final = re.compile(r"\s*(\w+(?:\.[\w-]+)*)\s*", re.ASCII)
-_KNOWN: Final = (
+MAX_TEMPLATE_BYTES: Final = 1 << 20
+MAX_SECONDS: Final = 1.0
+MISSING_JINJA: Final = "templates need the package Jinja2: install loopkit with the extra llm"
+
+_STAGE_NAMES: Final = (
     *("run_id", "agent_name", "cycle_id", "inputs", "stage", "attempt", "output", "evaluation", "idempotency_key"),
+    *("history", "best", "base_attempt", "budget"),
 )
+_NAMES: Final = tuple(field.name for field in attrs.fields(StageContext) if field.name in _STAGE_NAMES)
+_FORBIDDEN: Final = {"Include": "include", "Import": "import", "FromImport": "from ... import", "Extends": "extends"}
+_FILE: Final = "<template>"
 
 
 class Template:
-    """A text that is filled with what a stage gets.
+    """A text that is filled with the values of a stage's context.
+
+    Args:
+        text: the template.
+        source: name of its file, for errors.
 
     Raises:
-        StageFailed: a place holds something else than a name that every stage has.
+        StageFailed: it is no template, has a tag that is not allowed, or names what no stage has.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, source: str | None = None) -> None:
         self.text = text
-        for place in _PLACE.finditer(text):
-            _path(place)
+        self._name = "the template" if source is None else f"the template {source}"
+        if len(text.encode()) > MAX_TEMPLATE_BYTES:
+            raise self._failure(f"is larger than {MAX_TEMPLATE_BYTES} bytes")
+        self.names: frozenset[str] = frozenset()
+        """Values of the stage that the template names."""
+        self.input_names: frozenset[str] = frozenset()
+        """Inputs that the template names."""
+        self._compiled = self._compile()
 
-    def fill(self, context: StageContext) -> str:
-        """Put the values into their places: text as it is, nothing as empty text, anything else as JSON.
+    def _compile(self) -> Any:
+        try:
+            from jinja2 import TemplateSyntaxError, meta
+
+            from loopkit.agents.template_sandbox import guard
+        except ImportError as error:
+            raise StageFailed(MISSING_JINJA, is_final=True) from error
+        sandbox = _sandbox()
+        try:
+            tree = sandbox.parse(self.text)
+            self._check_tags(tree)
+            named = meta.find_undeclared_variables(tree)
+            self.names = frozenset(named & {*_NAMES})
+            unknown = named - {*_NAMES, *sandbox.globals}
+            if unknown:
+                names = ", ".join(sorted(unknown))
+                raise self._failure(f"names {names}; it may name: {', '.join(_NAMES)}, and their parts")
+            self.input_names = frozenset(_input_names(tree))
+            code = sandbox.compile(guard(tree), filename=_FILE)
+            return sandbox.template_class.from_code(sandbox, code, sandbox.make_globals(None))
+        except TemplateSyntaxError as error:
+            raise self._failure(clean_text(f"line {error.lineno}: {error.message}", max_chars=500)) from None
+        except (RecursionError, MemoryError, SyntaxError, OverflowError, ValueError) as error:
+            raise self._failure(f"cannot be read: it is nested too deep ({type(error).__name__})") from None
+
+    def _check_tags(self, tree: Any) -> None:
+        from jinja2 import nodes
+
+        for node in tree.find_all(tuple(getattr(nodes, name) for name in _FORBIDDEN)):
+            raise self._failure(f"line {node.lineno}: `{_FORBIDDEN[type(node).__name__]}` is not allowed here")
+
+    def problem(self, declared: frozenset[str] | None) -> str | None:
+        """Return which inputs are named that the schema does not declare, or None."""
+        unknown = sorted(self.input_names - declared) if declared is not None else []
+        if not unknown:
+            return None
+        names, known = ", ".join(f"inputs.{name}" for name in unknown), ", ".join(sorted(declared or ())) or "none"
+        return f"{self._name} names {names}, which the inputs' schema does not have; it has: {known}"
+
+    def fill(
+        self,
+        context: StageContext,
+        *,
+        declared: frozenset[str] | None = None,
+        fence: Callable[[str], str] | None = None,
+    ) -> str:
+        """Return the text with its values.
+
+        Args:
+            context: values of the stage.
+            declared: inputs that the schema declares.
+            fence: puts the judged output between marks; None: it stands as it is.
 
         Raises:
-            StageFailed: a place names a part that is not there.
+            StageFailed: the template names a part that does not exist, or takes too much time or space.
         """
-        return _PLACE.sub(lambda place: _shown(_look_up(context, _path(place))), self.text)
+        from jinja2 import UndefinedError
+
+        from loopkit.agents.template_sandbox import LIMITS, Limits
+
+        values = _values(context, declared or frozenset())
+        limit = MAX_TEMPLATE_BYTES + len(strict_json.dumps([values[name] for name in self.names]))
+        limits = Limits(deadline=time.monotonic() + MAX_SECONDS, chars_left=4 * limit, fence=fence)
+        token = LIMITS.set(limits)
+        try:
+            parts, size = list[str](), 0
+            for part in self._compiled.generate(values):
+                parts.append(part)
+                size += len(part)
+                if size > limit:
+                    limits.spend(limits.chars_left + 1)
+            return "".join(parts)
+        except StageFailed:
+            raise
+        except UndefinedError as error:
+            raise self._failure(self._missing(values, error)) from None
+        except Exception as error:  # noqa: BLE001  (operations of a template raise what Python does)
+            reason = clean_text(f"{type(error).__name__}: {error}", max_chars=300)
+            raise self._failure(f"cannot be filled: {_line(error)}{reason}") from None
+        finally:
+            LIMITS.reset(token)
+
+    def _missing(self, values: Mapping[str, Any], error: Exception) -> str:
+        """Return the predicate for a part that does not exist, with its whole path where it can be told."""
+        for path in _paths(_sandbox().parse(self.text)):
+            if _is_missing(values, path):
+                return f"names {'.'.join(path)}, which does not exist"
+        return f"names what does not exist: {_line(error)}{clean_text(str(error), max_chars=300)}"
+
+    def _failure(self, predicate: str) -> StageFailed:
+        return StageFailed(f"{self._name} {predicate}", is_final=True)
 
 
-def _path(place: re.Match[str]) -> list[str]:
-    name = _NAME.fullmatch(place[1])
-    path = name[1].split(".") if name else []
-    if not path or path[0] not in _KNOWN:
-        raise StageFailed(
-            f"the template has {place[0][:100]}; what it may name are {', '.join(_KNOWN)} and their parts"
-        )
-    return path
+def read_template(folder: Path, name: str) -> Template:
+    """Read a template from its file.
+
+    Raises:
+        StageFailed: it cannot be read, or is no template.
+    """
+    return Template(read_text(folder, name), source=name)
 
 
-def _look_up(context: StageContext, path: Sequence[str]) -> Any:
-    value: Any = getattr(context, path[0])
+def read_text(folder: Path, name: str) -> str:
+    """Read the text of a template's file.
+
+    Raises:
+        StageFailed: it cannot be read, is too large or is not UTF-8.
+    """
+    try:
+        with (folder / name).open("rb") as file:
+            content = file.read(MAX_TEMPLATE_BYTES + 1)
+    except OSError as error:
+        raise StageFailed(f"cannot read the template {name}: {error.strerror}", is_final=True) from error
+    if len(content) > MAX_TEMPLATE_BYTES:
+        raise StageFailed(f"the template {name} is larger than {MAX_TEMPLATE_BYTES} bytes", is_final=True)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise StageFailed(f"the template {name} is not UTF-8", is_final=True) from error
+
+
+def declared_inputs(schema: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the inputs that a JSON Schema declares; None when it leaves open which there are."""
+    names, is_open = set[str](), False
+    waiting: list[Any] = [schema]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Mapping):
+            properties = part.get("properties")
+            names |= set(properties) if isinstance(properties, Mapping) else set()
+            more = part.get("additionalProperties", False), part.get("unevaluatedProperties", False)
+            is_open |= any(value is not False for value in more) or "$ref" in part or "patternProperties" in part
+            waiting += [part.get(key) for key in ("if", "then", "else")]
+            waiting += [each for key in ("allOf", "anyOf", "oneOf") for each in part.get(key, ())]
+            waiting += list(part.get("dependentSchemas", {}).values())
+    return None if is_open or not names else frozenset(names)
+
+
+@cache
+def _sandbox() -> Any:
+    from loopkit.agents.template_sandbox import Sandbox
+
+    return Sandbox()
+
+
+def _values(context: StageContext, declared: frozenset[str]) -> dict[str, Any]:
+    from loopkit.agents.template_sandbox import Inputs
+
+    values = {name: _plain(getattr(context, name)) for name in _NAMES}
+    inputs = Inputs(values["inputs"])
+    inputs.declared = declared
+    return {**values, "inputs": inputs, "stage": str(context.stage)}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of the context as plain JSON."""
+    if attrs.has(type(value)) and not isinstance(value, Mapping):
+        return _plain(attrs.asdict(value, recurse=False))
+    if isinstance(value, list | tuple) and value and isinstance(value[0], HistoryEntry):
+        return [_plain(part) for part in value]
+    return strict_json.copy(value)
+
+
+def _input_names(tree: Any) -> Iterator[str]:
+    from jinja2 import nodes
+
+    called = {id(call.node) for call in tree.find_all(nodes.Call)}
+    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
+        path = _path(node)
+        if path is not None and len(path) == 2 and path[0] == "inputs" and id(node) not in called:
+            yield path[1]
+
+
+def _paths(tree: Any) -> list[list[str]]:
+    from jinja2 import nodes
+
+    found = (_path(node) for node in tree.find_all((nodes.Getattr, nodes.Getitem)))
+    return sorted((path for path in found if path is not None), key=len)
+
+
+def _path(node: Any) -> list[str] | None:
+    """Return the names of ``a.b["c"]``, or None for anything else."""
+    from jinja2 import nodes
+
+    match node:
+        case nodes.Name(ctx="load"):
+            return [node.name]
+        case nodes.Getattr():
+            name = node.attr
+        case nodes.Getitem(arg=nodes.Const(value=str() as name)):
+            pass
+        case _:
+            return None
+    path = _path(node.node)
+    return None if path is None else [*path, name]
+
+
+def _is_missing(values: Mapping[str, Any], path: list[str]) -> bool:
+    from jinja2 import Undefined
+
+    if path[0] not in values:
+        return False
+    value: Any = values[path[0]]
     for name in path[1:]:
-        if value is None:
-            return None  # there is no evaluation yet, so it has no parts either
-        if not isinstance(value, Mapping) or name not in value:
-            raise StageFailed(f"the template names {'.'.join(path)}, which is not there")
-        value = value[name]
-    return value
+        value = _sandbox().getattr(value, name)
+        if isinstance(value, Undefined):
+            return True
+    return False
 
 
-def _shown(value: Any) -> str:
-    if value is None:
-        return ""
-    return str(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=dict)
+def _line(error: BaseException) -> str:
+    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == _FILE]
+    return f"line {lines[-1]}: " if lines else ""

@@ -1,45 +1,47 @@
-"""Inputs against a JSON Schema: every fault, each with a pointer to its place.
+"""Validation of inputs with a JSON Schema: all faults, each with a pointer to its place.
 
-The schema is JSON Schema draft 2020-12, ``format`` is asserted, and nothing is ever fetched. The library behind it is
-loaded with the first schema. Patterns are Python's and may take long on text made for that: a schema is written by
-who runs the agent, like its code, and trusted like it.
+The schema is JSON Schema draft 2020-12, ``format`` is asserted, and nothing is ever fetched. The ``jsonschema`` library
+is imported with the first schema that needs it. Patterns are Python regular expressions, and hostile text can make a
+careless one slow; a schema is trusted like the code of the agent, since the same person writes both.
 """
 
 import copy
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from functools import cache
 from itertools import islice
 from typing import Any, Final
 
-from loopkit.core import plain
+from loopkit.core import strict_json
+from loopkit.core.quick_check import quick_check
 from loopkit.errors import Fault, InvalidConfig
 
 __all__ = ["InputsSchema"]
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 MAX_FAULTS: Final = 1_000
-"""Faults that are listed; nobody reads more."""
+"""Faults that are returned at most; nobody reads more."""
 
 _ANY_OBJECT: Final[Mapping[str, Any]] = {"type": "object"}
 _MAX_DETAIL_CHARS: Final = 300
 
 
 class InputsSchema:
-    """What inputs must look like.
+    """JSON Schema of the inputs of an agent.
 
     Raises:
-        InvalidConfig: it is no valid schema, or refers to what is not in it; ``key`` names the place.
+        InvalidConfig: the schema is not valid, or a reference in it cannot be resolved; ``key`` names the place.
     """
 
     def __init__(self, schema: Mapping[str, Any] | None = None) -> None:
         self.document: dict[str, Any] = _checked(_ANY_OBJECT if schema is None else schema)
-        """The schema, a copy of what was given."""
-        # What takes any object needs no library to say so.
+        """A copy of the schema that was passed in."""
+        # The schema that accepts any object is checked without loading the library.
         self._validator = None if self.document == _ANY_OBJECT else _validator(self.document)
+        self._quick_check = quick_check(self.document)
 
     def filled(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Give ``inputs`` with the defaults of the schema's top-level properties where they are missing."""
+        """Return ``inputs`` with the schema's defaults for missing top-level properties."""
         properties = self.document.get("properties", {})
         defaults = {
             name: copy.deepcopy(schema["default"])
@@ -48,28 +50,49 @@ class InputsSchema:
         }
         return {**inputs, **defaults}
 
-    def faults(self, inputs: Mapping[str, Any]) -> list[Fault]:
-        """Find everything in a plain JSON object that does not fit, at most ``MAX_FAULTS``, by pointer."""
+    def default_faults(self) -> list[Fault]:
+        """Return why defaults of top-level properties do not fit the schemas that they stand in, one fault each.
+
+        The pointer leads into the schema, to the default.
+        """
         if self._validator is None:
             return []
-        try:
-            found = dict.fromkeys(map(_fault, islice(self._validator.iter_errors(inputs), MAX_FAULTS)))
-        except RecursionError:
-            return [Fault("", "cannot be checked: the schema refers to itself without end")]
-        except (ArithmeticError, ValueError) as error:
-            return [Fault("", f"cannot be checked: {error}"[:_MAX_DETAIL_CHARS])]
-        return sorted(found, key=lambda fault: fault.pointer)
+        faults: list[Fault] = []
+        for name, value in self.filled({}).items():
+            place = "/properties/" + name.replace("~", "~0").replace("/", "~1") + "/default"
+            errors = self._validator.descend(value, self.document["properties"][name], path=name)
+            faults += [Fault(place, fault.detail) for fault in _collect(islice(errors, 1))]
+        return faults
+
+    def faults(self, inputs: Mapping[str, Any]) -> list[Fault]:
+        """Return the faults of a JSON object, at most ``MAX_FAULTS``, sorted by pointer."""
+        if self._validator is None or (self._quick_check is not None and self._quick_check(inputs)):
+            return []
+        faults = _collect(islice(self._validator.iter_errors(inputs), MAX_FAULTS))
+        return sorted(faults, key=lambda fault: fault.pointer)
+
+
+def _collect(errors: Iterable[Any]) -> list[Fault]:
+    """Return the faults of a check, each once. Its errors are found while they are iterated."""
+    try:
+        return list(dict.fromkeys(map(_fault, errors)))
+    except RecursionError:
+        return [Fault("", "cannot be checked: the schema refers to itself without end")]
+    except LookupError as error:  # some references are followed for some inputs alone
+        return [Fault("", f"cannot be checked: a reference cannot be resolved: {error}"[:_MAX_DETAIL_CHARS])]
+    except (ArithmeticError, ValueError) as error:
+        return [Fault("", f"cannot be checked: {error}"[:_MAX_DETAIL_CHARS])]
 
 
 def _checked(schema: object) -> dict[str, Any]:
     if not isinstance(schema, Mapping):
         raise InvalidConfig("must be a JSON Schema, as an object", key="inputs")
-    for fault in plain.faults(schema, max_bytes=plain.MAX_INPUTS_BYTES):
+    for fault in strict_json.faults(schema, max_bytes=strict_json.MAX_INPUTS_BYTES):
         raise InvalidConfig(fault.detail, key=_key(fault.pointer.split("/")[1:]))
-    document: dict[str, Any] = plain.loads(plain.dumps(schema))
+    document: dict[str, Any] = strict_json.loads_or_text(strict_json.dumps(schema))
     if document.get("$schema", DIALECT) != DIALECT:
         raise InvalidConfig(f"must be {DIALECT}", key="inputs.$schema")
-    # Without it a reference to the whole schema is read like the rest, by our keywords.
+    # With "$schema", a reference to the whole schema would be checked without the keywords that are replaced below.
     return {key: value for key, value in document.items() if key != "$schema"}
 
 
@@ -83,7 +106,7 @@ def _validator(schema: dict[str, Any]) -> Any:
     except SchemaError as error:
         raise InvalidConfig(error.message[:_MAX_DETAIL_CHARS], key=_key(error.absolute_path)) from error
     _check_references(schema, REGISTRY)
-    # A registry of our own is one that fetches nothing; it knows the drafts' own schemas.
+    # An explicit registry fetches nothing; this one has the meta-schemas of the drafts.
     validator = validator_class(schema, registry=REGISTRY, format_checker=validator_class.FORMAT_CHECKER)
     try:
         list(validator.iter_errors({}))
@@ -106,7 +129,7 @@ def _check_references(schema: dict[str, Any], registry: Any) -> None:
                     try:
                         resolver.lookup(reference)
                     except Unresolvable as error:
-                        reason = f"{keyword} {reference!r} leads to nothing in the schema; nothing is fetched"
+                        reason = f"{keyword} {reference!r} is not found in the schema; nothing is fetched"
                         raise InvalidConfig(reason[:_MAX_DETAIL_CHARS], key="inputs") from error
         waiting += [(resolver.in_subresource(inner), inner) for inner in resource.subresources()]
 
@@ -116,31 +139,29 @@ def _key(path: Any) -> str:
 
 
 def _fault(error: Any) -> Fault:
-    """Read the library's error. Its sentence begins with the value itself, which the pointer names better."""
+    """Convert an error of the library. Its message begins with the value, which the pointer identifies better."""
     pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in error.absolute_path)
     return Fault(pointer, error.message.removeprefix(repr(error.instance)).lstrip()[:_MAX_DETAIL_CHARS])
 
 
-# --- Keywords that the library reports less well, or slowly -----------------------------------------------------
-
-
 @cache
 def _validator_class() -> Any:
+    """Return the library's validator with three keywords replaced that it reports at the wrong place, or slowly."""
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
-    ours = {"required": _required, "additionalProperties": _additional_properties, "uniqueItems": _unique_items}
-    return extend(Draft202012Validator, ours)  # type: ignore[no-untyped-call]
+    keywords = {"required": _required, "additionalProperties": _additional_properties, "uniqueItems": _unique_items}
+    return extend(Draft202012Validator, keywords)  # type: ignore[no-untyped-call]
 
 
 def _required(_validator: Any, required: list[str], instance: Any, _schema: Any) -> Iterator[Any]:
-    """One error a missing property, at the property's own place."""
+    """Yield an error for each missing property, at the place of the property."""
     if isinstance(instance, dict):
         yield from (_error("is required", name) for name in required if name not in instance)
 
 
 def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: Any) -> Iterator[Any]:
-    """One error a property that the schema does not know, at the property's own place."""
+    """Yield an error for each property that the schema does not allow, at the place of the property."""
     if not isinstance(instance, dict):
         return
     patterns = list(schema.get("patternProperties", {}))
@@ -154,13 +175,13 @@ def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: 
 
 
 def _unique_items(_validator: Any, unique: bool, instance: Any, _schema: Any) -> Iterator[Any]:
-    """Find repeated items in time that grows with their number, not with its square."""
+    """Yield an error when items repeat. The time is linear in their number; the library's is quadratic."""
     if unique and isinstance(instance, list) and len({_identity(item) for item in instance}) < len(instance):
         yield _error("has items that are equal")
 
 
 def _identity(value: Any) -> Hashable:
-    """Give a key that is equal for equal JSON values; 1 and 1.0 are equal, 1 and true are not."""
+    """Return a key that is equal for equal JSON values; 1 and 1.0 are equal, 1 and true are not."""
     if isinstance(value, dict):
         return ("object", frozenset((name, _identity(item)) for name, item in value.items()))
     if isinstance(value, list):

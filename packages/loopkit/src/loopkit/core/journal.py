@@ -1,17 +1,38 @@
-"""What a run leaves behind: events, artifacts, and the change that one outcome makes to all of it."""
+"""Journal of a run: its events, its artifacts, and the change that one write makes to it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
+from loopkit.core.ledger.calls import ModelCall
+from loopkit.core.ledger.sums import NO_SPENDING, Spending, sum_of_costs
+from loopkit.core.panel.verdict import Verdict
 from loopkit.core.run import Run, RunStatus, Stage
+from loopkit.core.values import value
+
+__all__ = [
+    "MAX_EVENT_ID",
+    "Artifact",
+    "ArtifactInfo",
+    "ArtifactType",
+    "Change",
+    "EventType",
+    "JournalNews",
+    "NewArtifact",
+    "NewEvent",
+    "Next",
+    "RunEvent",
+]
+
+MAX_EVENT_ID: Final = 2**63 - 1
+"""Largest id that an event can have: ids are 64-bit integers in every database."""
 
 
 class EventType(StrEnum):
-    """What an event tells of."""
+    """Kind of an event."""
 
     STAGE_CHANGE = "stage_change"
     LOG = "log"
@@ -20,30 +41,30 @@ class EventType(StrEnum):
 
 
 class ArtifactType(StrEnum):
-    """What an artifact is of its attempt."""
+    """Kind of an artifact: the output of its attempt, or the evaluation of that output."""
 
     OUTPUT = "output"
     EVALUATION = "evaluation"
 
 
-@attrs.frozen(kw_only=True)
+@value(kw_only=True)
 class NewEvent:
-    """An event before a store numbers and stamps it."""
+    """Event to be written; the store adds its id and time."""
 
     event_type: EventType
     stage: Stage | None = None
     attempt: int | None = None
-    """None: the run's current attempt when it is written."""
+    """None stands for the run's current attempt at the time of the write."""
     message: str
     metadata: Mapping[str, Any] | None = None
 
 
-@attrs.frozen(kw_only=True)
+@value(kw_only=True)
 class RunEvent:
-    """One row of a run's journal: past, and never edited."""
+    """Event in a run's journal; it is never changed."""
 
     id: int
-    """Grows within a run; events of a run become visible in the order of their ids."""
+    """Grows within a run; the events of a run become visible in the order of their ids."""
     run_id: str
     event_type: EventType
     stage: Stage | None = None
@@ -51,25 +72,27 @@ class RunEvent:
     message: str | None = None
     metadata: Mapping[str, Any] | None = None
     created_at: datetime
+    is_cut: bool = False
+    """True when only the beginning of its message or metadata was read."""
 
 
-@attrs.frozen(kw_only=True)
+@value(kw_only=True)
 class NewArtifact:
-    """The kept result of a finished stage, before a store numbers and stamps it."""
+    """Result of a finished stage, to be written; the store adds its id and time."""
 
     attempt: int
     artifact_type: ArtifactType
     filename: str
     content: str
     is_json: bool = False
-    """True when the stage gave a mapping or list; ``content`` is then its JSON."""
+    """True when the stage returned a mapping or list; ``content`` is then its JSON text."""
     score: float | None = None
-    """0..1 for an evaluation, None for an output."""
+    """0.0..1.0 for an evaluation, None for an output."""
 
 
-@attrs.frozen(kw_only=True)
+@value(kw_only=True)
 class ArtifactInfo:
-    """What is known of an artifact without its text."""
+    """Artifact without its content."""
 
     id: int
     run_id: str
@@ -80,21 +103,23 @@ class ArtifactInfo:
     created_at: datetime
 
 
-@attrs.frozen(kw_only=True)
+@value(kw_only=True)
 class Artifact(ArtifactInfo):
-    """Kept text of an attempt: its output, or its evaluation."""
+    """Stored result of an attempt: its output, or its evaluation."""
 
     content: str
+    length: int | None = None
+    """Characters of the whole content when only a part of it was read, else None."""
 
     @property
     def info(self) -> ArtifactInfo:
-        """The same without the text."""
+        """The artifact without its content."""
         return ArtifactInfo(**{field.name: getattr(self, field.name) for field in attrs.fields(ArtifactInfo)})
 
 
-@attrs.frozen(kw_only=True)
+@value(kw_only=True)
 class Next:
-    """The state a change leads to, and the events that tell of it."""
+    """State that a change leads to, with the events that record it."""
 
     status: RunStatus
     stage: Stage | None
@@ -103,27 +128,76 @@ class Next:
     error_message: str | None = None
     events: tuple[NewEvent, ...] = ()
 
+    @property
+    def reason(self) -> str | None:
+        """Reason in the last event that has one, such as ``score_passed``."""
+        reasons = [event.metadata["reason"] for event in self.events if event.metadata and "reason" in event.metadata]
+        return str(reasons[-1]) if reasons else None
 
-@attrs.frozen(kw_only=True)
+
+@value(kw_only=True)
 class Change:
-    """Everything that one write to a held run does, computed before the transaction.
+    """One write to a held run, computed before the transaction.
 
-    The store writes ``artifact`` and ``events``, then picks ``cancelled`` when a cancel request stands in the row
-    and ``then`` otherwise: a request that is seen before the end is written wins.
+    The store writes ``artifact`` and ``events``, then ``cancelled`` if the row has a cancel request, else ``then``. So
+    a request that arrives before the end is written takes precedence over it.
     """
 
     run: Run
-    """The run that it was decided for, as the store gave it last."""
+    """The run for which the change was computed, as the store returned it last."""
     then: Next
+    """Next state without a cancel request."""
     cancelled: Next
+    """Next state with a cancel request."""
     artifact: NewArtifact | None = None
     events: tuple[NewEvent, ...] = ()
-    """Written whichever way the change goes."""
+    """Events written with either next state."""
     final_score: float | None = None
-    """The best score after this change (None: none yet)."""
+    """The best score after this change, 0.0..1.0; None before the first score."""
     best_attempt: int | None = None
+    """The attempt with ``final_score``."""
     finishes_stage: bool = False
-    """True when a stage's result is in it: the count of lost leases starts again."""
+    """True when the change has the result of a stage; it resets the number of lost leases."""
+    calls: tuple[ModelCall, ...] = ()
+    """Model calls to add to the ledger, or to complete there by their ids; written with either next state."""
+    verdicts: tuple[Verdict, ...] = ()
+    """Verdicts to add; one that is stored already stays as it is. Written with either next state."""
+    spending: Spending = NO_SPENDING
+    """Amounts that the change adds to the sums of ``run``, with either next state; a store writes :attr:`sums`."""
+
+    def booked(self, run: Run, calls: tuple[ModelCall, ...], spending: Spending) -> "Change":
+        """Return the change with the calls and spending that it adds to the ledger of ``run``.
+
+        Written out, since every boundary makes this copy and ``attrs.evolve`` takes several times as long.
+        """
+        return Change(
+            run=run,
+            then=self.then,
+            cancelled=self.cancelled,
+            artifact=self.artifact,
+            events=self.events,
+            final_score=self.final_score,
+            best_attempt=self.best_attempt,
+            finishes_stage=self.finishes_stage,
+            calls=calls,
+            verdicts=self.verdicts,
+            spending=spending,
+        )
+
+    @property
+    def sums(self) -> tuple[int, int, int | None, int, float]:
+        """Sums of the run after this change, in the order of the fields of :class:`Spending`.
+
+        They are absolute, as ``final_score`` is, so a change that is written a second time adds nothing.
+        """
+        run, added = self.run, self.spending
+        return (
+            run.input_tokens + added.input_tokens,
+            run.output_tokens + added.output_tokens,
+            run.cost_nanos if added.cost_nanos is None else sum_of_costs(run.cost_nanos, added.cost_nanos),
+            run.unpriced_calls + added.unpriced_calls,
+            run.stage_seconds + added.stage_seconds,
+        )
 
     def written(
         self,
@@ -132,25 +206,26 @@ class Change:
         heartbeat_at: datetime | None,
         completed_at: datetime | None,
     ) -> Run:
-        """Give the run that a write of this leaves, with the times that the store found or wrote."""
+        """Return the run as it is after this change was written, with the times that the store read or wrote."""
         run = self.run
-        way = self.then if cancel_requested_at is None else self.cancelled
-        waits, ended = way.status is RunStatus.QUEUED, way.status.ended
+        chosen = self.then if cancel_requested_at is None else self.cancelled
+        queued, ended = chosen.status is RunStatus.QUEUED, chosen.status.ended
+        input_tokens, output_tokens, cost_nanos, unpriced_calls, stage_seconds = self.sums
         return Run(
             id=run.id,
             agent_name=run.agent_name,
             cycle_id=run.cycle_id,
-            status=way.status,
-            current_stage=way.stage,
-            current_attempt=way.attempt,
+            status=chosen.status,
+            current_stage=chosen.stage,
+            current_attempt=chosen.attempt,
             max_attempts=run.max_attempts,
             pass_threshold=run.pass_threshold,
             final_score=self.final_score,
             best_attempt=self.best_attempt,
-            error_message=way.error_message if ended else run.error_message,
+            error_message=chosen.error_message if ended else run.error_message,
             inputs=run.inputs,
-            claimed_at=None if waits else run.claimed_at,
-            claimed_by=None if waits else run.claimed_by,
+            claimed_at=None if queued else run.claimed_at,
+            claimed_by=None if queued else run.claimed_by,
             heartbeat_at=heartbeat_at,
             cancel_requested_at=cancel_requested_at,
             started_at=run.started_at,
@@ -158,7 +233,30 @@ class Change:
             created_at=run.created_at,
             retry_of=run.retry_of,
             fencing_token=run.fencing_token,
-            lease_id=None if waits or ended else run.lease_id,
+            lease_id=None if queued or ended else run.lease_id,
             lost_leases=0 if self.finishes_stage else run.lost_leases,
             definition=run.definition,
+            policy=run.policy,
+            end_reason=chosen.reason if ended else run.end_reason,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            cost_nanos=cost_nanos,
+            unpriced_calls=unpriced_calls,
+            stage_seconds=stage_seconds,
+            title=run.title,
+            tags=run.tags,
         )
+
+
+@attrs.frozen(kw_only=True)
+class JournalNews:
+    """Events that many runs have got since a reader knew them."""
+
+    events: Sequence[RunEvent]
+    """The new events of all runs, in order of id."""
+    ended: Collection[str]
+    """Runs that had ended before the events were read: of these no event can follow."""
+    missing: Collection[str]
+    """Runs that are not stored."""
+    is_complete: bool
+    """False when there are more events than these; then ``events`` may end before the newest event of any run."""

@@ -1,40 +1,52 @@
-"""Leases: who may write to a run. A lease is a value and proves nothing but what the store compares it with."""
+"""Leases: the right to write to a run. A lease is a value; only the comparison by the store makes it valid."""
 
 from datetime import timedelta
+from typing import Final
 
 import attrs
 
+from loopkit.core.values import value
 
-@attrs.frozen(kw_only=True)
+__all__ = ["HEARTBEAT", "STALLED_AFTER", "Claimant", "Lease", "LeaseState"]
+
+HEARTBEAT: Final = timedelta(seconds=30)
+"""Default interval at which a runner renews its leases."""
+
+STALLED_AFTER: Final = timedelta(seconds=120)
+"""Default time without a renewal after which another runner may take a run over; at least twice the heartbeat."""
+
+
+@value(kw_only=True)
 class Claimant:
-    """A runner as it asks for work."""
+    """Runner that claims runs."""
 
     name: str
-    """``host:pid`` of the runner; each claim adds a part of its own."""
-    heartbeat: timedelta = timedelta(seconds=30)
-    """How often it renews; stored with the lease so that a taker with a too short limit can be warned."""
+    """``host:pid`` of the runner; each claim appends a part of its own."""
+    heartbeat: timedelta = HEARTBEAT
+    """Interval between renewals; stored with the lease, to warn a runner whose stall time is too short for it."""
 
 
-@attrs.frozen(kw_only=True)
+@value(kw_only=True)
 class Lease:
-    """Proof that one runner holds one run. Never edited: a take-over makes a new, higher one."""
+    """Proof that a runner holds a run. It never changes; a take-over creates a new one with a higher token."""
 
     run_id: str
     lease_id: str
-    """Random, drawn by the claim; no two claims share one."""
+    """Drawn at random by the claim, so that no two claims have the same."""
     claimed_by: str
-    """The holder, ``host:pid:...``, different for every claim."""
+    """Holder, ``host:pid:...``, different for every claim."""
     fencing_token: int = attrs.field(validator=attrs.validators.ge(1))
-    """Grows by one with each claim of this run."""
+    """Increased by one with each claim of this run."""
 
 
-@attrs.frozen(kw_only=True)
-class Beat:
-    """What one renewal, or one look, told about a lease."""
+@value(kw_only=True)
+class LeaseState:
+    """State of one lease, as a renewal or a check found it."""
 
     run_id: str
     held: bool
-    """False: the lease is lost and its holder must stop."""
+    """False when the lease is lost, and its holder must stop."""
     cancel_requested: bool = False
+    """True when the row has a cancel request."""
     skipped: bool = False
-    """True: a renewal left the lease as it was, since its run is being written; it holds, and is to be renewed soon."""
+    """True when the lease is held but was not renewed, since its run is being written; renew it again soon."""

@@ -1,51 +1,103 @@
-"""The machine: what may happen to a run, as one table and pure functions over frozen values.
+"""State machine of a run: one table of transitions, and pure functions over frozen values that read it.
 
-Hard rules: a state and a signal without a cell in :data:`NEXT` are impossible; an ended state has no row; a guard
-that needs numbers becomes a signal first; a failed judgement is a ``STAGE_FAILED``, never a score. A store adds
-nothing to what is decided here: it makes the decision atomic. Its guards come from :func:`statuses_allowing`.
+Whatever happens to a run is first expressed as a :class:`Signal`; :data:`NEXT` says to which state a signal leads.
+Rules:
+
+* A state and a signal without a cell in the table are impossible. An ended state has no row.
+* A condition on numbers (score, attempts, lost leases) becomes a signal before the table is read.
+* An evaluator that fails is ``STAGE_FAILED``, never a score.
+* A store decides nothing itself: it applies the decision atomically. Tests check the status conditions in SQL against
+  :func:`statuses_allowing`.
+
+The name of a function says what it returns: ``..._signal`` a signal, ``..._event`` an event of the journal,
+``..._change`` a write to a held run, ``decide_...`` what a claim or a request does.
+
+Worked example, an evaluator's score of 0.9 for a run in ``evaluating`` with a threshold of 0.8: :func:`outcome_change`
+asks :func:`score_signal`, which returns ``SCORE_PASSED``; ``NEXT[evaluating][SCORE_PASSED]`` is ``passed``. The change
+holds the evaluation as an artifact, the event with the score, the next state ``passed`` with its event, and, for the
+case that the store finds a cancel request in the row, the next state ``cancelled`` with its own event.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final, assert_never
 
-import attrs
-
-from loopkit.core import plain
+from loopkit.core import strict_json
+from loopkit.core.attempts import Best, PastAttempt, better_score, equal_attempt, is_flat, with_artifact
 from loopkit.core.journal import Artifact, ArtifactType, Change, EventType, NewArtifact, NewEvent, Next
+from loopkit.core.ledger.budget import NO_BUDGET, spent_sentence
+from loopkit.core.ledger.calls import ModelCall
+from loopkit.core.ledger.spent import NOTHING_SPENT, Spent
+from loopkit.core.ledger.sums import NO_SPENDING, Spending
 from loopkit.core.outcome import Errored, Evaluated, Evaluation, Outcome, Produced
-from loopkit.core.run import NewRun, Run, RunStatus, Stage
-from loopkit.errors import IllegalTransition, RunEnded, RunNotEnded
+from loopkit.core.panel.verdict import Verdict
+from loopkit.core.policy import policy_of
+from loopkit.core.run import EndReason, NewRun, Run, RunStatus, Stage
+from loopkit.errors import IllegalTransition
+
+__all__ = [
+    "BEGINNINGS",
+    "NEXT",
+    "Best",
+    "Signal",
+    "State",
+    "better_score",
+    "cancelled_change",
+    "cancelled_next",
+    "decide_claim",
+    "judgement_change",
+    "log_change",
+    "lost_message",
+    "next_state",
+    "outcome_change",
+    "queued_event",
+    "released_change",
+    "score_signal",
+    "stage_event",
+    "state_of",
+    "status_of",
+    "statuses_allowing",
+    "stored_signal",
+]
 
 
 class Signal(StrEnum):
-    """What happened, as the machine sees it."""
+    """Something that happened to a run."""
 
     NOTHING_STORED = "nothing stored"
     """Claimed or taken over; no output of the run is stored."""
     OUTPUT_STORED = "output stored"
-    """Claimed or taken over; the newest output is not yet judged (or its judgement ends the run)."""
+    """Claimed or taken over; the newest output is not yet evaluated (or its evaluation ends the run)."""
     SCORE_STORED = "score stored"
-    """Claimed or taken over; the newest output is judged and another attempt follows."""
+    """Claimed or taken over; the newest output is evaluated and a revision follows."""
+    DRAFT_DUE = "draft due"
+    """The newest output is evaluated and another draft follows: claimed or taken over, or just evaluated."""
     OUTPUT_MADE = "output made"
+    OUTPUT_REPEATED = "output repeated"
+    """A revision equals an earlier output, and the policy ends the run then."""
     SCORE_PASSED = "score passed"
     SCORE_LOW = "score low"
+    BUDGET_SPENT = "budget spent"
+    """Low, and a limit of the policy's budget is reached."""
+    SCORE_FLAT = "score flat"
+    """Low, and as many revisions in a row were no better as the policy allows."""
     ATTEMPTS_SPENT = "attempts spent"
     STAGE_FAILED = "stage failed"
     CANCEL_SEEN = "cancel seen"
     RELEASED = "released"
     RUNNER_LOST = "runner lost"
-    """Taken over for the last time: every runner that tried was lost."""
+    """Lost its runner for the last time that its policy allows."""
 
 
 State = RunStatus | Stage
-"""``queued``, one of the stages while running, or how the run ended."""
+"""``queued``, one of the stages while running, or the status in which the run ended."""
 
 _CLAIMED: Final[Mapping[Signal, State]] = {
     Signal.NOTHING_STORED: Stage.PRODUCING,
     Signal.OUTPUT_STORED: Stage.EVALUATING,
     Signal.SCORE_STORED: Stage.REVISING,
+    Signal.DRAFT_DUE: Stage.PRODUCING,
 }
 _HELD: Final[Mapping[Signal, State]] = {
     **_CLAIMED,
@@ -59,6 +111,8 @@ _JUDGING: Final[Mapping[Signal, State]] = {
     **_HELD,
     Signal.SCORE_PASSED: RunStatus.PASSED,
     Signal.SCORE_LOW: Stage.REVISING,
+    Signal.BUDGET_SPENT: RunStatus.FAILED,
+    Signal.SCORE_FLAT: RunStatus.FAILED,
     Signal.ATTEMPTS_SPENT: RunStatus.FAILED,
 }
 
@@ -66,34 +120,20 @@ NEXT: Final[Mapping[State, Mapping[Signal, State]]] = {
     RunStatus.QUEUED: {**_CLAIMED, Signal.CANCEL_SEEN: RunStatus.CANCELLED},
     Stage.PRODUCING: _MAKING,
     Stage.EVALUATING: _JUDGING,
-    Stage.REVISING: _MAKING,
+    Stage.REVISING: {**_MAKING, Signal.OUTPUT_REPEATED: RunStatus.FAILED},
 }
-"""The whole machine. ``passed``, ``failed`` and ``cancelled`` have no row: nothing changes an ended run."""
-
-MAX_LOST_LEASES: Final = 3
-"""Runners lost in a row, with no stage finished in between, before a run is given up."""
-
-RUNNER_LOST_MESSAGE: Final = f"its runner was lost {MAX_LOST_LEASES} times in a row (runner_lost)"
+"""All transitions. ``passed``, ``failed`` and ``cancelled`` have no row: nothing changes an ended run."""
 
 BEGINNINGS: Final[Mapping[Stage, str]] = {
     Stage.PRODUCING: "Producing",
     Stage.EVALUATING: "Evaluating",
     Stage.REVISING: "Revising",
 }
-
-
-class Action(StrEnum):
-    """What a person may ask of a run."""
-
-    CANCEL = "cancel"
-    RETRY = "retry"
-
-
-# --- The table, read -------------------------------------------------------------------------------------------
+"""Message of the event that begins each stage."""
 
 
 def next_state(state: State, signal: Signal) -> State:
-    """Give the state that ``signal`` leads to.
+    """Return the state that ``signal`` leads to.
 
     Raises:
         IllegalTransition: the table has no such cell.
@@ -105,58 +145,83 @@ def next_state(state: State, signal: Signal) -> State:
 
 
 def state_of(run: Run) -> State:
-    """Give the machine's state of a run; a run another program holds may name no stage and counts as producing."""
+    """Return the state of a run; one that another program holds may have no stage and counts as producing."""
     if run.status is RunStatus.RUNNING:
         return run.current_stage or Stage.PRODUCING
     return run.status
 
 
 def status_of(state: State) -> RunStatus:
-    """Give the status that the run's row shows in ``state``."""
+    """Return the status that a run's row shows in ``state``."""
     return RunStatus.RUNNING if isinstance(state, Stage) else state
 
 
 def statuses_allowing(signal: Signal) -> frozenset[RunStatus]:
-    """Give the statuses in which ``signal`` has a cell: what a store's guard for it must compare with."""
+    """Return the statuses in which ``signal`` has a cell; a store must accept it in exactly these."""
     return frozenset(status_of(state) for state, row in NEXT.items() if signal in row)
 
 
-def actions(run: Run) -> frozenset[Action]:
-    """Give what may be asked of ``run`` now; pages and the API offer exactly this."""
-    if run.ended:
-        return frozenset({Action.RETRY})
-    return frozenset({Action.CANCEL}) if Signal.CANCEL_SEEN in NEXT[state_of(run)] else frozenset()
+def score_signal(run: Run, score: float, attempts: Sequence[PastAttempt] = (), spent: Spent = NOTHING_SPENT) -> Signal:
+    """Convert the score of the current attempt, 0.0..1.0, into its signal.
 
-
-# --- A held run --------------------------------------------------------------------------------------------------
-
-
-def judge(score: float, *, attempt: int, max_attempts: int, pass_threshold: float) -> Signal:
-    """Turn a score in 0..1 into what it means for the run."""
-    if score >= pass_threshold:
+    ``attempts``, those so far with the current one as the last, are for ``patience``, ``spent`` is for a budget.
+    """
+    policy = policy_of(run.policy)
+    if score >= run.pass_threshold:
         return Signal.SCORE_PASSED
-    return Signal.SCORE_LOW if attempt < max_attempts else Signal.ATTEMPTS_SPENT
+    if _spent_sentence(run, spent) is not None:
+        return Signal.BUDGET_SPENT
+    if is_flat(policy, attempts):
+        return Signal.SCORE_FLAT
+    if run.current_attempt >= run.max_attempts:
+        return Signal.ATTEMPTS_SPENT
+    return Signal.DRAFT_DUE if run.current_attempt < policy.drafts else Signal.SCORE_LOW
 
 
-def advance(run: Run, outcome: Outcome, *, output_suffix: str = ".md") -> Change:
-    """Decide what one finished stage of a held run writes: its artifact, its events and both ways to go on."""
+def _spent_sentence(run: Run, spent: Spent) -> str | None:
+    budget = policy_of(run.policy).budget
+    return None if budget is NO_BUDGET else spent_sentence(budget, run.spending.plus(spent.spending), spent.unknowns)
+
+
+def outcome_change(
+    run: Run,
+    outcome: Outcome,
+    *,
+    output_suffix: str = ".md",
+    attempts: Sequence[PastAttempt] = (),
+    spent: Spent = NOTHING_SPENT,
+) -> Change:
+    """Build the change for a finished stage of a held run: its artifact, its events and both next states.
+
+    ``attempts``: what is stored of the attempts so far; a policy with ``stop`` needs it.
+    ``spent``: what was spent since the run's last write, which the change books.
+    """
     match outcome:
         case Produced():
-            return _produced(run, outcome, output_suffix)
+            return _produced_change(run, outcome, output_suffix, attempts, spent)
         case Evaluated(evaluation):
-            return _evaluated(run, evaluation)
-        case Errored(message):
-            return _errored(run, message)
+            return _evaluated_change(run, evaluation, attempts, spent)
+        case Errored():
+            return _errored_change(run, outcome, spent)
     assert_never(outcome)
 
 
-def judge_again(run: Run, evaluation: Evaluation) -> Change:
-    """Decide what a stored evaluation means whose run did not go on, as :func:`advance` would have."""
-    return _judged(run, evaluation.score)
+def judgement_change(run: Run, attempts: Sequence[PastAttempt], spent: Spent = NOTHING_SPENT) -> Change:
+    """Build the rest of a change of which only the evaluation was stored, as :func:`outcome_change` builds it."""
+    evaluation = attempts[-1].evaluation
+    assert evaluation is not None
+    return _scored_change(run, evaluation.score, attempts, spent)
 
 
-def log(run: Run, events: Iterable[NewEvent]) -> Change:
-    """Add events to a held run and change nothing else, cancel request or not."""
+def log_change(
+    run: Run,
+    events: Iterable[NewEvent],
+    *,
+    calls: Iterable[ModelCall] = (),
+    verdicts: Iterable[Verdict] = (),
+    spending: Spending = NO_SPENDING,
+) -> Change:
+    """Build a change that adds these to a held run and nothing else, with or without a cancel request."""
     assert run.current_stage is not None
     stay = Next(status=run.status, stage=run.current_stage, attempt=run.current_attempt)
     return Change(
@@ -166,24 +231,35 @@ def log(run: Run, events: Iterable[NewEvent]) -> Change:
         events=tuple(events),
         final_score=run.final_score,
         best_attempt=run.best_attempt,
+        calls=tuple(calls),
+        verdicts=tuple(verdicts),
+        spending=spending,
     )
 
 
-def release(run: Run, reason: str) -> Change:
-    """Give a held run back to the queue; its finished stages stay and the attempt is not used up."""
-    told = _told("Released", RunStatus.QUEUED, reason=reason)
-    return _change(run, Signal.RELEASED, told=(told,))
+def released_change(run: Run, reason: str, spent: Spent = NOTHING_SPENT) -> Change:
+    """Build the change that returns a held run to the queue: finished stages stay, the attempt is not used up."""
+    released = _status_event("Released", RunStatus.QUEUED, reason=reason)
+    return _change(run, Signal.RELEASED, status_events=(released,), spent=spent)
 
 
-def cancel_seen(run: Run) -> Change:
-    """End a held run as cancelled, whichever way the store finds the request."""
-    cancelled = _cancelled(run)
+def cancelled_change(run: Run, spent: Spent = NOTHING_SPENT) -> Change:
+    """Build the change that ends a held run as cancelled, whether or not the store finds a cancel request."""
+    cancelled = cancelled_next(run)
     return Change(
-        run=run, then=cancelled, cancelled=cancelled, final_score=run.final_score, best_attempt=run.best_attempt
+        run=run,
+        then=cancelled,
+        cancelled=cancelled,
+        final_score=run.final_score,
+        best_attempt=run.best_attempt,
+        calls=spent.calls,
+        spending=spent.spending,
     )
 
 
-def _produced(run: Run, outcome: Produced, output_suffix: str) -> Change:
+def _produced_change(
+    run: Run, outcome: Produced, output_suffix: str, attempts: Sequence[PastAttempt], spent: Spent
+) -> Change:
     attempt = run.current_attempt
     verb = "Revised" if run.current_stage is Stage.REVISING else "Produced"
     filename = f"attempt-{attempt}{'.json' if outcome.is_json else output_suffix}"
@@ -194,63 +270,108 @@ def _produced(run: Run, outcome: Produced, output_suffix: str) -> Change:
         content=outcome.output,
         is_json=outcome.is_json,
     )
-    stored = NewEvent(
+    stored_event = NewEvent(
         event_type=EventType.LOG,
         stage=run.current_stage,
         attempt=attempt,
         message=f"{verb} ({filename})",
         metadata={"filename": filename},
     )
-    return _change(run, Signal.OUTPUT_MADE, artifact=artifact, events=(stored,))
+    if run.current_stage is Stage.REVISING and policy_of(run.policy).stop.repeat:
+        equal = equal_attempt(attempts, outcome.output, is_json=outcome.is_json)
+        if equal is not None:
+            sentence = f"the revision of attempt {attempt} repeats the output of attempt {equal.number}"
+            return _ended_change(
+                run, Signal.OUTPUT_REPEATED, EndReason.REPEATED_OUTPUT, sentence, artifact, (stored_event,), spent
+            )
+    return _change(run, Signal.OUTPUT_MADE, artifact=artifact, events=(stored_event,), spent=spent)
 
 
-def _evaluated(run: Run, evaluation: Evaluation) -> Change:
-    judged = {"score": evaluation.score, "feedback": evaluation.feedback, **evaluation.rest}
+def _ended_change(
+    run: Run,
+    signal: Signal,
+    reason: EndReason,
+    sentence: str,
+    artifact: NewArtifact | None,
+    events: tuple[NewEvent, ...],
+    spent: Spent,
+    best: Best | None = None,
+) -> Change:
+    """Build the change that ends a run as its policy says; ``sentence`` becomes its error message."""
+    failed = _status_event(f"Failed: {sentence}", RunStatus.FAILED, reason=reason.value)
+    return _change(
+        run,
+        signal,
+        artifact=artifact,
+        events=events,
+        status_events=(failed,),
+        best=best,
+        error_message=f"{sentence} ({reason})",
+        spent=spent,
+    )
+
+
+def _evaluated_change(run: Run, evaluation: Evaluation, attempts: Sequence[PastAttempt], spent: Spent) -> Change:
+    document = {"score": evaluation.score, "feedback": evaluation.feedback, **evaluation.rest}
     artifact = NewArtifact(
         attempt=run.current_attempt,
         artifact_type=ArtifactType.EVALUATION,
         filename=f"attempt-{run.current_attempt}.eval.json",
-        content=plain.dumps(judged),
+        content=strict_json.dumps(document),
         is_json=True,
         score=evaluation.score,
     )
-    scored = NewEvent(
+    score_event = NewEvent(
         event_type=EventType.SCORE_UPDATE,
         stage=Stage.EVALUATING,
         attempt=run.current_attempt,
         message=f"Evaluated - Score: {evaluation.score:.2f}",
-        metadata=judged,
+        metadata=document,
     )
-    return _judged(run, evaluation.score, artifact=artifact, events=(scored,))
+    if attempts and policy_of(run.policy).stop.patience is not None:
+        attempts = with_artifact(attempts, artifact)
+    return _scored_change(run, evaluation.score, attempts, spent, artifact=artifact, events=(score_event,))
 
 
-def _judged(
-    run: Run, score: float, *, artifact: NewArtifact | None = None, events: tuple[NewEvent, ...] = ()
+def _scored_change(
+    run: Run,
+    score: float,
+    attempts: Sequence[PastAttempt],
+    spent: Spent,
+    *,
+    artifact: NewArtifact | None = None,
+    events: tuple[NewEvent, ...] = (),
 ) -> Change:
-    signal = judge(score, attempt=run.current_attempt, max_attempts=run.max_attempts, pass_threshold=run.pass_threshold)
-    told: tuple[NewEvent, ...] = ()
+    signal = score_signal(run, score, attempts, spent)
+    best = better_score(run.final_score, run.best_attempt, score, run.current_attempt)
+    if signal is Signal.BUDGET_SPENT:
+        sentence = _spent_sentence(run, spent) or ""
+        return _ended_change(run, signal, EndReason.BUDGET_EXHAUSTED, sentence, artifact, events, spent, best)
+    if signal is Signal.SCORE_FLAT:
+        patience = policy_of(run.policy).stop.patience
+        sentence = f"the last {patience} revisions were no better" if patience != 1 else "the revision was no better"
+        return _ended_change(run, signal, EndReason.PLATEAU, sentence, artifact, events, spent, best)
+    status_events: tuple[NewEvent, ...] = ()
     if signal is Signal.SCORE_PASSED:
-        told = (_told("Passed", RunStatus.PASSED, reason="score_passed", score=score),)
+        status_events = (_status_event("Passed", RunStatus.PASSED, reason=EndReason.SCORE_PASSED.value, score=score),)
     elif signal is Signal.ATTEMPTS_SPENT:
-        told = (_told("Failed: the attempts are used up", RunStatus.FAILED, reason="attempts_spent"),)
-    best = _best(run.final_score, run.best_attempt, score, run.current_attempt)
-    return _change(run, signal, artifact=artifact, events=events, told=told, best=best)
+        reason = EndReason.ATTEMPTS_SPENT.value
+        status_events = (_status_event("Failed: the attempts are used up", RunStatus.FAILED, reason=reason),)
+    return _change(run, signal, artifact=artifact, events=events, status_events=status_events, best=best, spent=spent)
 
 
-def _errored(run: Run, message: str) -> Change:
-    error = NewEvent(event_type=EventType.ERROR, stage=run.current_stage, attempt=run.current_attempt, message=message)
-    told = _told("Failed: a stage gave an error", RunStatus.FAILED, reason="stage_error")
-    return _change(run, Signal.STAGE_FAILED, events=(error,), told=(told,), error_message=message)
-
-
-_Best = tuple[float | None, int | None]
-
-
-def _best(best_score: float | None, best_attempt: int | None, score: float, attempt: int) -> _Best:
-    """Give the better of what was best and a new score; of equals the earlier stays."""
-    if best_score is not None and best_score >= score:
-        return best_score, best_attempt
-    return score, attempt
+def _errored_change(run: Run, outcome: Errored, spent: Spent) -> Change:
+    error = NewEvent(
+        event_type=EventType.ERROR,
+        stage=run.current_stage,
+        attempt=run.current_attempt,
+        message=outcome.message,
+        metadata=outcome.details,
+    )
+    failed = _status_event("Failed: a stage gave an error", RunStatus.FAILED, reason=EndReason.STAGE_ERROR.value)
+    return _change(
+        run, Signal.STAGE_FAILED, events=(error,), status_events=(failed,), error_message=outcome.message, spent=spent
+    )
 
 
 def _change(
@@ -259,59 +380,65 @@ def _change(
     *,
     artifact: NewArtifact | None = None,
     events: tuple[NewEvent, ...] = (),
-    told: tuple[NewEvent, ...] = (),
-    best: _Best | None = None,
+    status_events: tuple[NewEvent, ...] = (),
+    best: Best | None = None,
     error_message: str | None = None,
+    spent: Spent = NOTHING_SPENT,
 ) -> Change:
-    """Pair the way that ``signal`` leads, told by ``told``, with the way that a cancel request leads."""
+    """Build a change with both next states: where ``signal`` leads, and where a cancel request leads.
+
+    ``events`` are written in either case, ``status_events`` only when the run goes where ``signal`` leads.
+    """
     state = next_state(state_of(run), signal)
-    attempt = run.current_attempt + 1 if signal is Signal.SCORE_LOW else run.current_attempt
+    attempt = run.current_attempt + (signal is Signal.SCORE_LOW or signal is Signal.DRAFT_DUE)
     if isinstance(state, Stage):
-        then = Next(status=RunStatus.RUNNING, stage=state, attempt=attempt, events=(*told, begins(state, attempt)))
+        then = Next(
+            status=RunStatus.RUNNING, stage=state, attempt=attempt, events=(*status_events, stage_event(state, attempt))
+        )
     else:
-        then = Next(status=state, stage=None, attempt=attempt, error_message=error_message, events=told)
+        then = Next(status=state, stage=None, attempt=attempt, error_message=error_message, events=status_events)
     final_score, best_attempt = (run.final_score, run.best_attempt) if best is None else best
     return Change(
         run=run,
         then=then,
-        cancelled=_cancelled(run),
+        cancelled=cancelled_next(run),
         artifact=artifact,
         events=events,
         final_score=final_score,
         best_attempt=best_attempt,
         finishes_stage=artifact is not None,
+        calls=spent.calls,
+        spending=spent.spending,
     )
 
 
-def _cancelled(run: Run) -> Next:
+def cancelled_next(run: Run) -> Next:
+    """Return the state of a run that ends as cancelled."""
     state = next_state(state_of(run), Signal.CANCEL_SEEN)
     assert state is RunStatus.CANCELLED
-    return _cancelled_in(run.current_attempt)
+    return _cancelled_at(run.current_attempt)
 
 
 @lru_cache(maxsize=64)
-def _cancelled_in(attempt: int) -> Next:
+def _cancelled_at(attempt: int) -> Next:
     return Next(status=RunStatus.CANCELLED, stage=None, attempt=attempt, events=(_CANCELLED_EVENT,))
 
 
 @lru_cache(maxsize=64)
-def begins(stage: Stage, attempt: int) -> NewEvent:
-    """The event that tells that a stage begins."""
+def stage_event(stage: Stage, attempt: int) -> NewEvent:
+    """Return the event that begins a stage."""
     return NewEvent(event_type=EventType.STAGE_CHANGE, stage=stage, attempt=attempt, message=BEGINNINGS[stage])
 
 
-def _told(message: str, status: RunStatus, **metadata: Any) -> NewEvent:
+def _status_event(message: str, status: RunStatus, **metadata: Any) -> NewEvent:
     return NewEvent(event_type=EventType.STAGE_CHANGE, message=message, metadata={"status": status.value, **metadata})
 
 
-_CANCELLED_EVENT: Final = _told("Cancelled", RunStatus.CANCELLED, reason="cancel_requested")
+_CANCELLED_EVENT: Final = _status_event("Cancelled", RunStatus.CANCELLED, reason=EndReason.CANCEL_REQUESTED.value)
 
 
-# --- Claims ------------------------------------------------------------------------------------------------------
-
-
-def queued(new: NewRun) -> NewEvent:
-    """The first event of a run."""
+def queued_event(new: NewRun) -> NewEvent:
+    """Return the first event of a run."""
     metadata: dict[str, Any] = {"status": str(RunStatus.QUEUED)}
     if new.actor is not None:
         metadata["actor"] = new.actor
@@ -320,11 +447,11 @@ def queued(new: NewRun) -> NewEvent:
     return NewEvent(event_type=EventType.STAGE_CHANGE, message="Queued", metadata=metadata)
 
 
-def stored_signal(artifacts: Iterable[Artifact], max_attempts: int) -> tuple[Signal, int]:
-    """Tell from the artifacts alone where a claimed run goes on: the signal, and the attempt of the stage it leads to.
+def stored_signal(artifacts: Iterable[Artifact], max_attempts: int, drafts: int = 1) -> tuple[Signal, int]:
+    """Return the signal that a run's artifacts mean for a claim, and the attempt of the stage it leads to.
 
-    A judged last attempt means that the judgement was stored and the end was not (by another program): it is
-    judged again, so it counts as an output whose evaluation is still to come.
+    When the last attempt has an evaluation, the evaluation was stored and the end was not (by another program). The
+    end is decided again, so the attempt counts as an output that is not yet evaluated.
     """
     newest: Artifact | None = None
     for artifact in artifacts:
@@ -335,141 +462,39 @@ def stored_signal(artifacts: Iterable[Artifact], max_attempts: int) -> tuple[Sig
         return Signal.NOTHING_STORED, 1
     if newest.artifact_type is ArtifactType.OUTPUT or newest.attempt >= max_attempts:
         return Signal.OUTPUT_STORED, newest.attempt
-    return Signal.SCORE_STORED, newest.attempt + 1
+    return Signal.DRAFT_DUE if newest.attempt < drafts else Signal.SCORE_STORED, newest.attempt + 1
 
 
-def claimed(run: Run, artifacts: Iterable[Artifact], *, claimed_by: str) -> Next:
-    """Decide what a claim of a queued run, or the take-over of a stalled one, makes of it.
+def lost_message(losses: int) -> str:
+    """Return the error message of a run that lost its runner for the last time that its policy allows."""
+    return f"its runner was lost {losses} times in a row (runner_lost)"
 
-    The caller has checked that the run is queued, or stalled, and that no cancel request stands. A take-over counts
-    the lost runner; the last that a run may lose ends it.
+
+def decide_claim(run: Run, artifacts: Iterable[Artifact], *, claimed_by: str) -> Next:
+    """Decide the next state of a queued run that is claimed, or of a stalled one that is taken over.
+
+    The caller has checked that the run is queued or stalled and that its row has no cancel request. A take-over counts
+    one lost runner; the last one that a run may lose ends it.
     """
-    take_over = run.status is RunStatus.RUNNING
-    if take_over and run.lost_leases + 1 >= MAX_LOST_LEASES:
+    take_over, policy = run.status is RunStatus.RUNNING, policy_of(run.policy)
+    if take_over and 0 < policy.max_losses <= run.lost_leases + 1:
         state = next_state(state_of(run), Signal.RUNNER_LOST)
-        told = _told("Failed: its runner was lost too often", status_of(state), reason="runner_lost")
+        failed = _status_event(
+            "Failed: its runner was lost too often", status_of(state), reason=EndReason.RUNNER_LOST.value
+        )
         return Next(
             status=status_of(state),
             stage=None,
             attempt=run.current_attempt,
-            error_message=RUNNER_LOST_MESSAGE,
-            events=(told,),
+            error_message=lost_message(policy.max_losses),
+            events=(failed,),
         )
-    signal, attempt = stored_signal(artifacts, run.max_attempts)
+    signal, attempt = stored_signal(artifacts, run.max_attempts, policy.drafts)
     stage = next_state(state_of(run), signal)
     assert isinstance(stage, Stage)
-    told = (
-        _told("Taken over", RunStatus.RUNNING, reason="stalled", claimedBy=claimed_by)
+    claimed = (
+        _status_event("Taken over", RunStatus.RUNNING, reason="stalled", claimedBy=claimed_by)
         if take_over
-        else _told("Started", RunStatus.RUNNING, claimedBy=claimed_by)
+        else _status_event("Started", RunStatus.RUNNING, claimedBy=claimed_by)
     )
-    return Next(status=RunStatus.RUNNING, stage=stage, attempt=attempt, events=(told, begins(stage, attempt)))
-
-
-@attrs.frozen(kw_only=True)
-class Resumption:
-    """Where a held run goes on, computed from its artifacts alone."""
-
-    run: Run
-    """The run in the stage to call next, its best score taken from the artifacts."""
-    output: Artifact | None = None
-    """What the stage gets as ``output``: that of its own attempt when evaluating, of the one before when revising."""
-    evaluation: Evaluation | None = None
-    """The evaluation of the attempt before."""
-    change: Change | None = None
-    """Set when nothing is left to call: the end that the stored judgement means."""
-
-
-def resume(run: Run, artifacts: Iterable[Artifact]) -> Resumption:
-    """Find the stage that a claimed run goes on with; a finished stage is never called again."""
-    kept = list(artifacts)
-    outputs = {a.attempt: a for a in kept if a.artifact_type is ArtifactType.OUTPUT}
-    evaluations = {a.attempt: read_evaluation(a) for a in kept if a.artifact_type is ArtifactType.EVALUATION}
-    best: _Best = (None, None)
-    for attempt in sorted(evaluations):
-        best = _best(*best, evaluations[attempt].score, attempt)
-    signal, attempt = stored_signal(kept, run.max_attempts)
-    stage = _CLAIMED[signal]
-    assert isinstance(stage, Stage)
-    last = max(evaluations, default=0)
-    if last > 0 and last >= max(outputs, default=0):
-        judged = _at(run, Stage.EVALUATING, last, best)
-        change = judge_again(judged, evaluations[last])
-        if change.then.status.ended:
-            return Resumption(run=judged, change=change)
-    output = outputs.get(attempt if stage is Stage.EVALUATING else attempt - 1)
-    return Resumption(run=_at(run, stage, attempt, best), output=output, evaluation=evaluations.get(attempt - 1))
-
-
-def _at(run: Run, stage: Stage, attempt: int, best: _Best) -> Run:
-    if (run.current_stage, run.current_attempt, run.final_score, run.best_attempt) == (stage, attempt, *best):
-        return run
-    final_score, best_attempt = best
-    return attrs.evolve(
-        run, current_stage=stage, current_attempt=attempt, final_score=final_score, best_attempt=best_attempt
-    )
-
-
-def read_evaluation(artifact: Artifact | NewArtifact) -> Evaluation:
-    """Read an evaluation back from its artifact; one that another program spoiled counts as a score of 0."""
-    value = plain.loads(artifact.content)
-    if not isinstance(value, dict):
-        value = {"score": value}
-    score = value.pop("score", None)
-    feedback = value.pop("feedback", "")
-    usable = isinstance(score, int | float) and not isinstance(score, bool) and 0 <= score <= 1
-    return Evaluation(float(score) if usable else 0.0, str(feedback), rest=value)
-
-
-# --- Requests ----------------------------------------------------------------------------------------------------
-
-
-@attrs.frozen(kw_only=True)
-class Cancellation:
-    """What a cancel request does to a run that has not ended."""
-
-    request: bool
-    """True: write the request's time, since none stands in the row."""
-    events: tuple[NewEvent, ...] = ()
-    end: Next | None = None
-    """Set when nobody works the run: it ends at once."""
-
-
-def cancel(run: Run, *, actor: str | None = None) -> Cancellation:
-    """Decide what a cancel request does; asking again changes nothing unless nobody works the run any more.
-
-    Raises:
-        RunEnded: the run has passed or failed.
-    """
-    if run.status is RunStatus.CANCELLED:
-        return Cancellation(request=False)
-    if run.ended:
-        raise RunEnded(run.id, run.status)
-    request = run.cancel_requested_at is None
-    asked = NewEvent(
-        event_type=EventType.LOG,
-        stage=run.current_stage,
-        message="Cancel requested",
-        metadata={"actor": actor} if actor is not None else None,
-    )
-    nobody = run.status is RunStatus.QUEUED or run.stalled
-    return Cancellation(request=request, events=(asked,) if request else (), end=_cancelled(run) if nobody else None)
-
-
-def retry(run: Run, *, actor: str | None = None, idempotency_key: str | None = None) -> NewRun:
-    """Give the new run that retries an ended one: the same agent, inputs and limits.
-
-    Raises:
-        RunNotEnded: the run is queued or running.
-    """
-    if not run.ended:
-        raise RunNotEnded(run.id, run.status)
-    return NewRun(
-        agent_name=run.agent_name,
-        inputs=run.inputs,
-        max_attempts=run.max_attempts,
-        pass_threshold=run.pass_threshold,
-        retry_of=run.id,
-        actor=actor,
-        idempotency_key=idempotency_key,
-    )
+    return Next(status=RunStatus.RUNNING, stage=stage, attempt=attempt, events=(claimed, stage_event(stage, attempt)))

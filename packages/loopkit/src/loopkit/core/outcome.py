@@ -1,19 +1,25 @@
-"""What the call of a stage came to."""
+"""Outcome of a stage: what its call returned, or its error."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
 
+from loopkit.core.run import Stage
+from loopkit.core.values import value
 
-@attrs.frozen
+__all__ = ["Errored", "Evaluated", "Evaluation", "Outcome", "Produced"]
+
+
+@value
 class Evaluation(Mapping[str, Any]):
-    """A judgement: ``.score`` (0..1), ``.feedback`` and, by key, whatever else the evaluator gave."""
+    """Judgement of an output: ``score``, ``feedback`` and, by key, whatever else the evaluator returned."""
 
     score: float
+    """0.0..1.0."""
     feedback: str = ""
     rest: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
-    """The evaluator's other keys, e.g. ``criteria``."""
+    """Other keys that the evaluator returned, e.g. ``criteria``."""
 
     def __getitem__(self, key: str) -> Any:
         if key == "score":
@@ -31,27 +37,37 @@ class Evaluation(Mapping[str, Any]):
         return 2 + len(self.rest)
 
 
-@attrs.frozen
+@value
 class Produced:
-    """A stage made an output."""
+    """Output of a stage that produces or revises."""
 
     output: str
     is_json: bool = False
-    """True when the stage gave a mapping or list; ``output`` is then its JSON text."""
+    """True when the stage returned a mapping or list; ``output`` is then its JSON text."""
 
 
-@attrs.frozen
+@value
 class Evaluated:
-    """A stage judged an output."""
+    """Evaluation by a stage that evaluates."""
 
     evaluation: Evaluation
 
 
-@attrs.frozen
+@value
 class Errored:
-    """A stage failed and its retries are used up. It is an error, never a score."""
+    """Error of a stage whose retries are used up; never a score."""
 
     message: str
+    details: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True, eq=False)
+    """Metadata of the error event: where the code of the stage failed. None for a failure without an exception."""
+
+    part: str | None = attrs.field(default=None, kw_only=True, eq=False)
+    """Name of the check or judge of a panel whose error it is; None elsewhere."""
+
+    def in_stage(self, stage: Stage) -> "Errored":
+        """Return the error with its place before the message, such as ``produce: `` or ``evaluate (facts): ``."""
+        place = stage.key if self.part is None else f"{stage.key} ({self.part})"
+        return attrs.evolve(self, message=f"{place}: {self.message}")
 
 
 Outcome = Produced | Evaluated | Errored

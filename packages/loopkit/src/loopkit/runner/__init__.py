@@ -1,9 +1,28 @@
-"""Working runs: one held run to its end, or many at once."""
+"""Runners: they claim runs, call the stages of their agents, and record what came of them.
 
-from loopkit.runner.environment import Environment, claimant
-from loopkit.runner.keeper import HEARTBEAT, check_heartbeat
-from loopkit.runner.stopping import Stopping
-from loopkit.runner.work import work
+``worker`` claims runs and works many at once; ``run_once`` works a single one. ``held_run`` is the loop of one run: it
+writes through ``run_writer`` and calls its stages under ``stage_watch``. ``keeper`` renews the leases from a thread;
+``loop_watch`` logs an event loop that a stage blocks. ``environment`` holds what a simulation replaces.
+"""
+
+from loopkit.core.lease import HEARTBEAT
+from loopkit.runner.environment import Environment, claimant, spare_collector
+from loopkit.runner.keeper import check_heartbeat
+from loopkit.runner.metrics import METRICS, Metrics
+from loopkit.runner.run_once import work_run
+from loopkit.runner.stop_request import Stopping
 from loopkit.runner.worker import Runner, RunnerStatus
 
-__all__ = ["HEARTBEAT", "Environment", "Runner", "RunnerStatus", "Stopping", "check_heartbeat", "claimant", "work"]
+__all__ = [
+    "HEARTBEAT",
+    "METRICS",
+    "Environment",
+    "Metrics",
+    "Runner",
+    "RunnerStatus",
+    "Stopping",
+    "check_heartbeat",
+    "claimant",
+    "spare_collector",
+    "work_run",
+]

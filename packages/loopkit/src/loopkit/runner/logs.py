@@ -1,10 +1,10 @@
-"""A stage's own log lines on their way to the journal: cleaned, bounded, and in order."""
+"""Log lines of a stage that wait to be written to the journal: cleaned, bounded, and in order."""
 
 import threading
 from collections.abc import Mapping
 from typing import Any, Final
 
-from loopkit.core import plain
+from loopkit.core import strict_json
 from loopkit.core.journal import EventType, NewEvent
 from loopkit.core.run import Stage
 
@@ -12,11 +12,11 @@ __all__ = ["Logs"]
 
 MAX_LINE_BYTES: Final = 8 * 1024
 MAX_LINES: Final = 1000
-"""Lines kept of one stage; of the rest only the number is told."""
+"""Most lines kept of one try of a stage; the others are only counted."""
 
 
 class Logs:
-    """Lines that wait to be written. May be filled from any thread."""
+    """Events that wait to be written. May be filled from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -24,18 +24,18 @@ class Logs:
         self._lines = 0
 
     def begin(self) -> None:
-        """Start counting anew: another stage begins."""
+        """Start the count of lines again, for the next stage or try."""
         self._lines = 0
 
     def add(self, stage: Stage, attempt: int, message: str, metadata: Mapping[str, Any]) -> bool:
-        """Keep a line, or count it as dropped; True when it is the first that waits."""
+        """Keep a line, or count it as dropped; return True if no other event waits."""
         with self._lock:
             self._lines += 1
             if self._lines > MAX_LINES:
                 return False
-            first = not self._waiting
-            self._waiting.append(_event(stage, attempt, message, metadata))
-            return first
+            is_first = not self._waiting
+            self._waiting.append(_log_event(stage, attempt, message, metadata))
+            return is_first
 
     def put(self, event: NewEvent) -> None:
         """Keep an event of the runner's own."""
@@ -43,39 +43,39 @@ class Logs:
             self._waiting.append(event)
 
     def take(self) -> tuple[NewEvent, ...]:
-        """Give what waits, oldest first, and forget it."""
+        """Return and forget the events that wait, oldest first."""
         if not self._waiting:
             return ()
         with self._lock:
-            taken, self._waiting = self._waiting, []
-        return tuple(taken)
+            events, self._waiting = self._waiting, []
+        return tuple(events)
 
     def end(self, stage: Stage, attempt: int) -> None:
-        """The stage is over: tell how many lines were dropped, if any."""
+        """Keep an event with the number of lines that were dropped, if any were, at the end of a stage or try."""
         if self._lines > MAX_LINES:
-            self.put(_event(stage, attempt, f"{self._lines - MAX_LINES} more log lines were dropped", {}))
+            self.put(_log_event(stage, attempt, f"{self._lines - MAX_LINES} more log lines were dropped", {}))
 
 
-def _event(stage: Stage, attempt: int, message: str, metadata: Mapping[str, Any]) -> NewEvent:
+def _log_event(stage: Stage, attempt: int, message: str, metadata: Mapping[str, Any]) -> NewEvent:
     return NewEvent(
         event_type=EventType.LOG,
         stage=stage,
         attempt=attempt,
-        message=_clean(message),
-        metadata=_plain(metadata) if metadata else None,
+        message=_clean_line(message),
+        metadata=_json_metadata(metadata) if metadata else None,
     )
 
 
-def _clean(text: str) -> str:
-    """Cut a line to its bound and replace what no database can hold."""
+def _clean_line(text: str) -> str:
+    """Return a line cut to its bound, with what no database can hold replaced."""
     text = str(text).replace("\0", "\ufffd")
-    kept = text[:MAX_LINE_BYTES].encode(errors="replace")[:MAX_LINE_BYTES].decode(errors="ignore")
-    return kept if len(kept) == len(text) else kept + " [cut]"
+    line = text[:MAX_LINE_BYTES].encode(errors="replace")[:MAX_LINE_BYTES].decode(errors="ignore")
+    return line if len(line) == len(text) else line + " [cut]"
 
 
-def _plain(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Keep what is JSON; show the rest as text."""
+def _json_metadata(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return metadata with the values that are not JSON, or too large, as text."""
     return {
-        _clean(key): value if not plain.faults(value, max_bytes=MAX_LINE_BYTES) else _clean(repr(value))
+        _clean_line(key): value if not strict_json.faults(value, max_bytes=MAX_LINE_BYTES) else _clean_line(repr(value))
         for key, value in metadata.items()
     }

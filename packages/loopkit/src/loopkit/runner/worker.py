@@ -1,40 +1,43 @@
-"""The runner: claims runs and works many at once, until it is told to stop or nothing is left to claim."""
+"""Runner that claims runs and works many at once, until a stop is requested or no run is left to claim."""
 
 import logging
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import attrs
 from anyio.abc import TaskGroup
 
 from loopkit.agents.agent import Agent
+from loopkit.agents.stages.lifespan import Lifespan, check_lifespan, open_deps
+from loopkit.core.lease import HEARTBEAT
 from loopkit.core.run import RunStatus
-from loopkit.errors import StorageError, StorageUnavailable, UnusableOption
+from loopkit.errors import InvalidConfig, StorageError, StorageUnavailable, UnusableOption
 from loopkit.eventloop import EventLoop
 from loopkit.runner.environment import Environment
-from loopkit.runner.keeper import HEARTBEAT, Interrupt, Keeper, check_heartbeat
-from loopkit.runner.stopping import Stopping
-from loopkit.runner.tasks import open_tasks
-from loopkit.runner.work import Crew, Work
-from loopkit.storage import Fleet, Held, RunnerInfo, Storage, Wakeups
+from loopkit.runner.held_run import HeldRun
+from loopkit.runner.keeper import Interrupt, Keeper, check_heartbeat
+from loopkit.runner.runner_context import RunnerContext
+from loopkit.runner.stop_request import Stopping
+from loopkit.runner.task_groups import open_tasks
+from loopkit.storage import Held, RunnerInfo, RunnerRegistry, Storage, Wakeups
+from loopkit.version import installed_version
 
 __all__ = ["Runner", "RunnerStatus"]
 
 logger = logging.getLogger("loopkit.runner")
 
 POLL_SECONDS: Final = 1.0
-"""How long an idle runner waits before it looks for work again, hint or not."""
+"""Longest time for which an idle runner waits before it tries to claim again, notified or not."""
 
 BACK_OFF_SECONDS: Final = (0.5, 5.0)
+"""First and longest pause before a claim is sent again to a store that gave no answer."""
 
 
 @attrs.define
 class RunnerStatus:
-    """What a runner has done so far, and does now."""
+    """Counts of the runs that a runner works and has worked."""
 
     slots: int
     busy: int = 0
@@ -47,16 +50,18 @@ class RunnerStatus:
 
 
 class Runner:
-    """Works the runs of some agents, ``concurrency`` at a time.
+    """Claims the runs of some agents and works them, ``concurrency`` at a time.
 
     Args:
-        store: where the runs are.
-        agents: the agents it knows; runs of others stay queued.
+        store: the store of the runs.
+        agents: the agents that the runner knows; runs of other agents stay queued.
         concurrency: runs worked at once, >= 1.
         heartbeat: how often a lease is renewed; at most half of the store's ``stalled_after``.
         grace: how long a cancelled stage may take before it is left behind.
-        stopping: asked and ended by whoever owns the signals.
-        environment: where time, chance and threads come from; tests and simulation hand in their own.
+        stopping: stop request, made by the owner of the signals.
+        lifespan: callable without arguments that returns an async context manager, entered before the first stage;
+            what it yields is ``ctx.deps``. None: the agents' own.
+        environment: source of time, randomness, ids and threads; tests and simulation pass their own.
 
     Raises:
         UnusableOption: a number is out of its range.
@@ -71,13 +76,16 @@ class Runner:
         heartbeat: timedelta = HEARTBEAT,
         grace: timedelta = timedelta(seconds=10),
         stopping: Stopping | None = None,
+        lifespan: Lifespan | None = None,
         environment: Environment | None = None,
     ) -> None:
         if concurrency < 1:
             raise UnusableOption(f"concurrency must be at least 1, not {concurrency}")
         check_heartbeat(heartbeat, store)
+        check_lifespan(lifespan)
         known = agents.values() if isinstance(agents, Mapping) else agents
         self._storage = store
+        self._lifespan = lifespan
         self._agents = {agent.name: agent for agent in known}
         self._definitions = {agent.name: agent.definition for agent in self._agents.values()}
         self._environment = environment or Environment()
@@ -85,79 +93,100 @@ class Runner:
         self._grace = grace
         self._clock = self._environment.clock
         self._keeper = Keeper(store, self._clock, heartbeat=heartbeat)
-        self._works: dict[Work, None] = {}
-        self._ending: set[Work] = set()
+        self._held_runs: dict[HeldRun, None] = {}
+        self._ending: set[HeldRun] = set()
+        """Held runs whose last write is under way: their slots are free for the next claim."""
         self._wake = anyio.Event()
         self._idle: anyio.CancelScope | None = None
+        """Around the wait of an idle runner."""
         self._claims = anyio.CancelScope()
+        self._is_over = anyio.Event()
+        self._is_announced_gone = anyio.Event()
         self.id = self._environment.ids.nonce()
         self.stopping = stopping or Stopping()
         self.status = RunnerStatus(slots=concurrency)
 
     async def serve(self) -> None:
-        """Claim and work runs until a stop is asked for or the caller cancels; leave nothing claimed."""
+        """Claim and work runs until a stop is requested or the caller cancels; leave nothing claimed."""
         await self._run(drain=False)
 
     async def drain(self) -> None:
-        """Claim and work runs until none can be claimed and every one begun is over.
+        """Claim and work runs until none can be claimed and each one that was claimed is over.
 
         Raises:
-            StorageUnavailable: the store did not answer.
+            StorageUnavailable: the store gave no answer.
         """
         await self._run(drain=True)
 
-    # --- Claiming ------------------------------------------------------------------------------------------------
-
     async def _run(self, *, drain: bool) -> None:
-        self._claims = anyio.CancelScope()
-        unlisten = self.stopping.listen(self._stop_asked)
+        self._leave_out_unusable_agents()
+        async with open_deps(self._agents.values(), self._lifespan) as deps:
+            await self._run_with(deps, drain=drain)
+
+    async def _run_with(self, deps: Mapping[str, Any], *, drain: bool) -> None:
+        self._claims, self._is_over, self._is_announced_gone = anyio.CancelScope(), anyio.Event(), anyio.Event()
+        loop = EventLoop()
+        stop_listening = self.stopping.listen(lambda: loop.call_soon(self._apply_stop_request))
         try:
             async with open_tasks() as tasks:
-                self._crew = self._make_crew(tasks)
-                with self._environment.keeping(self._keeper):
+                self._context = self._build_context(tasks, loop, deps)
+                with self._environment.keep_leases(self._keeper):
                     tasks.start_soon(self._announce, name="announce runner")
                     with self._claims:
                         await self._claim_until_done(drain=drain)
-                    while self._works:
-                        await self._woken()
-                    await self._say_goodbye()
+                    while self._held_runs:
+                        await self._wait_for_change()
+                    await self._announce_end()
                 tasks.cancel_scope.cancel()
         finally:
-            unlisten()
+            stop_listening()
 
-    def _make_crew(self, tasks: TaskGroup) -> Crew:
-        return Crew(
+    def _leave_out_unusable_agents(self) -> None:
+        """Import the stages in this thread, before work begins; the runs of an agent that cannot be called stay queued.
+
+        Raises:
+            InvalidConfig: no agent is left.
+        """
+        problems = {name: found for name, agent in self._agents.items() if (found := agent.problems())}
+        for name, found in problems.items():
+            del self._agents[name], self._definitions[name]
+            logger.warning("agent %r is left out: %s", name, _problem_list(found))
+        if problems and not self._agents:
+            name, found = next(iter(problems.items()))
+            raise InvalidConfig(f"no agent can be worked here: agent {name!r}: {_problem_list(found)}")
+
+    def _build_context(self, tasks: TaskGroup, loop: EventLoop, deps: Mapping[str, Any]) -> RunnerContext:
+        return RunnerContext(
             storage=self._storage,
             keeper=self._keeper,
             environment=self._environment,
-            loop=EventLoop(),
+            loop=loop,
             tasks=tasks,
             stopping=self.stopping,
             grace=self._grace,
-            on_ending=self._one_ends,
-            on_finish=self._finished,
+            deps=deps,
         )
 
     async def _claim_until_done(self, *, drain: bool) -> None:
         while not self.stopping.asked:
-            free = self.status.slots - len(self._works) + len(self._ending)
-            if free <= 0:
-                await self._woken()
+            free_slots = self.status.slots - len(self._held_runs) + len(self._ending)
+            if free_slots <= 0:
+                await self._wait_for_change()
                 continue
-            held = await self._claim(free, insist=not drain)
-            for one in held:
-                self._begin(one)
-            if len(held) == free:
+            claimed = await self._claim(free_slots, insist=not drain)
+            for held in claimed:
+                self._start(held)
+            if len(claimed) == free_slots:
                 continue
             if not drain:
                 await self._wait_for_work()
-            elif self._works:
-                await self._woken()
-            elif not held:
+            elif self._held_runs:
+                await self._wait_for_change()
+            elif not claimed:
                 return
 
     async def _claim(self, limit: int, *, insist: bool) -> list[Held]:
-        """Claim up to ``limit`` runs; with ``insist``, a store that does not answer is asked again later."""
+        """Claim up to ``limit`` runs; with ``insist``, retry until the store answers or a stop is requested."""
         pause = BACK_OFF_SECONDS[0]
         while True:
             self._claiming_since = self._clock.monotonic()
@@ -166,37 +195,43 @@ class Runner:
             except StorageUnavailable as error:
                 if not insist:
                     raise
-                if self.stopping.asked:  # no claim is wanted any more, and the runs under way go on to their stop
+                if self.stopping.asked:  # no claim is wanted any more, and the held runs go on to their stop
                     return []
                 logger.warning("no answer from the store (%s); trying again in %.1f s", error, pause)
-            if await self._slept(pause * self._environment.chance.uniform(0.5, 1.5)):
+            if await self._sleep_until_stop(pause * self._environment.chance.uniform(0.5, 1.5)):
                 return []
             pause = min(pause * 2, BACK_OFF_SECONDS[1])
 
-    def _begin(self, held: Held) -> None:
-        work = Work(self._crew, self._agents[held.run.agent_name], held, since=self._claiming_since)
-        self._works[work] = None
+    def _start(self, held: Held) -> None:
+        """Start to work a run in a task of its own."""
+        held_run = HeldRun(
+            self._context,
+            self._agents[held.run.agent_name],
+            held,
+            since=self._claiming_since,
+            on_ending=self._free_slot,
+            on_finish=self._remove,
+        )
+        self._held_runs[held_run] = None
         self.status.claimed += 1
-        self.status.busy = len(self._works)
-        self._crew.tasks.start_soon(work.work, name=f"run {held.run.id}")
+        self.status.busy = len(self._held_runs)
+        self._context.tasks.start_soon(held_run.work, name=f"run {held.run.id}")
         if self.stopping.ending:
-            work.interrupt(Interrupt.END)
+            held_run.interrupt(Interrupt.END)
 
-    def _finished(self, work: Work) -> None:
-        self._works.pop(work, None)
-        self._ending.discard(work)
-        self.status.busy = len(self._works)
-        _count(self.status, work)
+    def _free_slot(self, held_run: HeldRun) -> None:
+        self._ending.add(held_run)
         self._wake.set()
 
-    def _one_ends(self, work: Work) -> None:
-        self._ending.add(work)
+    def _remove(self, held_run: HeldRun) -> None:
+        self._held_runs.pop(held_run, None)
+        self._ending.discard(held_run)
+        self.status.busy = len(self._held_runs)
+        _count_end(self.status, held_run)
         self._wake.set()
 
-    # --- Waiting -------------------------------------------------------------------------------------------------
-
-    async def _woken(self) -> None:
-        """Wait until a slot becomes free, or a stop is asked for."""
+    async def _wait_for_change(self) -> None:
+        """Wait until a slot becomes free, a run is over, or a stop is requested."""
         await self._wake.wait()
         self._wake = anyio.Event()
 
@@ -209,39 +244,44 @@ class Runner:
             else:
                 await anyio.sleep(POLL_SECONDS)
 
-    async def _slept(self, seconds: float) -> bool:
-        """Sleep, but not past a stop; True when one is asked for."""
+    async def _sleep_until_stop(self, seconds: float) -> bool:
+        """Sleep until the time has passed or a stop is requested; return True if it is."""
         with anyio.CancelScope() as self._idle:
             await anyio.sleep(seconds)
         return self.stopping.asked
 
-    def _stop_asked(self) -> None:
+    def _apply_stop_request(self) -> None:
         self._wake.set()
         if self._idle is not None:
             self._idle.cancel()
+        # A claim that may never be answered is abandoned: at once, or after the grace time.
+        if self.stopping.asked:
+            self._claims.deadline = min(self._claims.deadline, anyio.current_time() + self._grace.total_seconds())
         if self.stopping.ending:
-            self._claims.cancel()  # a claim that may never be answered is given up
-            for work in tuple(self._works):
-                work.interrupt(Interrupt.END)
-
-    # --- Telling others ------------------------------------------------------------------------------------------
+            self._claims.cancel()
+            for held_run in tuple(self._held_runs):
+                held_run.interrupt(Interrupt.END)
 
     async def _announce(self) -> None:
-        while isinstance(self._storage, Fleet):
-            await self._tell(gone=False)
-            await anyio.sleep(self._claimant.heartbeat.total_seconds())
+        """Announce this runner at each heartbeat, and a last time when it is over; one announcement at a time."""
+        if isinstance(self._storage, RunnerRegistry):
+            while not self._is_over.is_set():
+                await self._write_info(self._storage, gone=False)
+                with anyio.move_on_after(self._claimant.heartbeat.total_seconds()):
+                    await self._is_over.wait()
+            await self._write_info(self._storage, gone=True)
+        self._is_announced_gone.set()
 
-    async def _say_goodbye(self) -> None:
+    async def _announce_end(self) -> None:
+        self._is_over.set()
         with anyio.move_on_after(1):
-            await self._tell(gone=True)
+            await self._is_announced_gone.wait()
 
-    async def _tell(self, *, gone: bool) -> None:
-        if not isinstance(self._storage, Fleet):
-            return
+    async def _write_info(self, registry: RunnerRegistry, *, gone: bool) -> None:
         info = RunnerInfo(
             id=self.id,
             name=self._claimant.name,
-            version=own_version(),
+            version=installed_version(),
             agents=tuple(sorted(self._agents)),
             slots=self.status.slots,
             busy=self.status.busy,
@@ -250,25 +290,20 @@ class Runner:
             gone=gone,
         )
         try:
-            await self._storage.announce(info)
+            await registry.announce(info)
         except StorageError as error:  # pages show it, and nothing depends on it
             logger.warning("could not announce this runner: %s", error)
 
 
-@cache
-def own_version() -> str:
-    """Give the version of the installed loopkit."""
-    try:
-        return version("loopkit")
-    except PackageNotFoundError:
-        return "unknown"
+def _problem_list(problems: Mapping[str, str]) -> str:
+    return "; ".join(f"{stage}: {problem}" for stage, problem in problems.items())
 
 
-def _count(status: RunnerStatus, work: Work) -> None:
-    if work.lost:
+def _count_end(status: RunnerStatus, held_run: HeldRun) -> None:
+    if held_run.is_lost:
         status.lost += 1
         return
-    match work.run.status:
+    match held_run.run.status:
         case RunStatus.PASSED:
             status.passed += 1
         case RunStatus.FAILED:

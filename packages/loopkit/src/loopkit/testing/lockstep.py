@@ -1,11 +1,11 @@
-"""Two stores in lockstep: the same operations at the same times give the same answers, errors, rows and journals.
+"""Two stores in lockstep: the same operations at the same times must have the same results, errors, rows and journals.
 
-An operation is a verb and a number from which its arguments are drawn, so any list of operations can be played, cut
-short and played again. Both stores take their time from one :class:`~loopkit.testing.HandClock`. Ids may differ;
-they are compared by the order in which they were first seen.
+An operation is a verb and a seed from which its arguments are drawn, so any list of operations can be played, shortened
+and played again. Both stores take their time from one :class:`~loopkit.testing.HandClock`. Ids may differ; they are
+compared by the order in which they were first seen.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from enum import Enum
 from random import Random
@@ -14,66 +14,84 @@ from typing import Any, Final, NamedTuple
 import attrs
 
 from loopkit.core import machine
+from loopkit.core.attempts import PastAttempt, attempts_of
 from loopkit.core.journal import Change, EventType, NewEvent
+from loopkit.core.labels.label_change import KEEP, LabelChange
 from loopkit.core.lease import Claimant, Lease
+from loopkit.core.ledger.calls import CallState, ModelCall, spending_of
+from loopkit.core.ledger.sums import Spending
 from loopkit.core.outcome import Errored, Outcome, Produced
-from loopkit.core.run import NewRun, Run, RunStatus, Stage
+from loopkit.core.panel.verdict import Verdict, VerdictKind
+from loopkit.core.policy import Definition
+from loopkit.core.run import EndReason, NewRun, Run, RunStatus, Stage
 from loopkit.errors import KeyReused, LoopkitError
-from loopkit.storage import Fleet, Held, Maintenance, Order, RunQuery, Storage
-from loopkit.testing.clock import HandClock
-from loopkit.testing.steps import scored
+from loopkit.storage import (
+    Held,
+    Labelling,
+    Maintenance,
+    Order,
+    RunnerRegistry,
+    RunQuery,
+    RunScores,
+    RunStatistics,
+    Storage,
+)
+from loopkit.testing.hand_clock import HandClock
+from loopkit.testing.steps import read_ledger, scored
 
 __all__ = ["VERBS", "Difference", "Operation", "operations", "play"]
 
-AGENTS: Final = {"writer": "w", "painter": "p"}
+AGENTS: Final = {"writer": "w", "painter": Definition("p", {"drafts": 2, "maxLosses": 2})}
 _KEYS: Final = (None, None, None, "key-1", "key-2")
 _SPANS: Final = (timedelta(milliseconds=1), timedelta(seconds=30), timedelta(seconds=60), timedelta(seconds=121))
 
 
 class Operation(NamedTuple):
-    """One call of a verb."""
+    """Call of a verb."""
 
     verb: str
     seed: int
-    """What its arguments are drawn from."""
+    """Seed from which its arguments are drawn."""
 
 
 class Difference(AssertionError):
-    """The stores do not agree."""
+    """Difference between the two stores."""
 
 
 @attrs.define
 class Side:
-    """One of the two stores, and what its callers hold."""
+    """One of the two stores, with the leases that its callers hold."""
 
     store: Storage
     runs: list[str] = attrs.field(factory=list)
     held: list[Held] = attrs.field(factory=list)
-    """Every lease ever given, with the run as its holder knows it."""
+    """Every lease so far, with the run as its holder knows it."""
     names: dict[str, str] = attrs.field(factory=dict)
-    """What an id of this store is called in comparisons."""
+    """Name of each id of this store in comparisons."""
     read: dict[str, int] = attrs.field(factory=dict)
-    """How far each journal was compared."""
+    """Id of the last event compared, by run id."""
     rows: dict[str, Any] = attrs.field(factory=dict)
-    """The runs as they were last compared."""
+    """Runs as they were compared last, by run id."""
+    calls: dict[str, dict[str, ModelCall]] = attrs.field(factory=dict)
+    """Model calls as they were written, by run id and their own."""
 
     def met(self, *runs: Run) -> None:
-        """Name runs that are new."""
+        """Name the runs that are new."""
         for run in runs:
             if run.id not in self.names:
                 self.names[run.id] = f"run {len(self.runs)}"
                 self.runs.append(run.id)
 
     def took(self, *held: Held) -> None:
-        """Name leases that are new."""
-        for one in held:
-            self.met(one.run)
-            self.names[one.lease.lease_id] = f"lease {len(self.held)}"
-            self.names[one.lease.claimed_by] = f"holder {len(self.held)}"
-            self.held.append(one)
+        """Name the leases that are new."""
+        for claimed in held:
+            self.met(claimed.run)
+            self.names[claimed.lease.lease_id] = f"lease {len(self.held)}"
+            self.names[claimed.lease.claimed_by] = f"holder {len(self.held)}"
+            self.held.append(claimed)
 
     def normal(self, value: Any) -> Any:
-        """Give a value with ids replaced by their names, and rows' own numbers left out."""
+        """Return a value with ids replaced by their names, and without the numbers of rows."""
         if isinstance(value, Enum) or value is None:
             return value
         if isinstance(value, str):
@@ -97,7 +115,7 @@ Verb = Callable[[Side, Random], Awaitable[Any]]
 
 
 def operations(seed: int, length: int) -> list[Operation]:
-    """Give the sequence of a seed."""
+    """Draw a sequence of operations from a seed."""
     random = Random(seed)
     names, weights = zip(*((name, weight) for name, (weight, _) in VERBS.items()), strict=True)
     return [Operation(verb, random.getrandbits(32)) for verb in random.choices(names, weights, k=length)]
@@ -107,7 +125,7 @@ async def play(reference: Storage, other: Storage, clock: HandClock, sequence: S
     """Play a sequence on two empty stores.
 
     Raises:
-        Difference: the stores gave different answers or show different runs; the message says where.
+        Difference: the results or the stored runs differ; the message says where.
     """
     sides = (Side(reference), Side(other))
     for number, operation in enumerate(sequence):
@@ -127,14 +145,14 @@ async def _answer(side: Side, operation: Operation) -> Any:
     try:
         answer = await VERBS[operation.verb][1](side, Random(operation.seed))
     except KeyReused:
-        return ["KeyReused"]  # which key is named when a batch reuses several is nobody's business
+        return ["KeyReused"]  # when a batch reuses several keys, the stores may name different ones
     except LoopkitError as error:
         return [type(error).__name__, side.normal(str(error))]
     return side.normal(answer)
 
 
 async def _changed(side: Side) -> list[Any]:
-    """Give the rows that changed, with their new events and their artifacts."""
+    """Return the rows that changed, with their new events and their artifacts."""
     page = await side.store.list_runs(RunQuery(limit=200, order=Order.CREATED_ASC))
     side.met(*page.runs)
     rows = {run.id: side.normal(run) for run in page.runs}
@@ -149,15 +167,24 @@ async def _journal(side: Side, run_id: str, *, after: int) -> list[Any]:
     events = await side.store.list_events(run_id, after=after)
     if events:
         side.read[run_id] = events[-1].id
-    return [side.normal(events), side.normal(await side.store.list_artifacts(run_id))]
+    artifacts = await side.store.list_artifacts(run_id)
+    ledger = await read_ledger(side.store, await side.store.get_run(run_id))
+    return [side.normal(events), side.normal(artifacts), side.normal(ledger)]
 
 
-def _compare(where: str, expected: Any, found: Any) -> None:
-    if expected != found:
-        raise Difference(f"{where}\nreference: {expected}\nother:     {found}")
+def _compare(where: str, expected: Any, actual: Any) -> None:
+    if expected != actual:
+        raise Difference(f"{where}\nreference: {expected}\nother:     {actual}")
 
 
-# --- The verbs, with arguments drawn -----------------------------------------------------------------------------
+_POLICIES: Final[Sequence[Mapping[str, Any]]] = (
+    *({}, {}, {}, {"drafts": 2}, {"maxLosses": 1}, {"maxLosses": 0}),
+    *({"stop": {"patience": 1}}, {"stop": {"repeat": True}}, {"drafts": 2, "stop": {"patience": 1, "minDelta": 0.2}}),
+)
+
+
+_TITLES: Final = (None, None, "Loops of spring", "Österreich im Mai")
+_TAGS: Final = ("spring", "urgent", "ärger")
 
 
 def _new(random: Random) -> NewRun:
@@ -170,6 +197,9 @@ def _new(random: Random) -> NewRun:
         cycle_id=random.choice([None, None, "spring", f"{day}-{random.choice([7, 998, 999, 1000])}"]),
         actor=random.choice([None, "mira"]),
         idempotency_key=random.choice(_KEYS),
+        policy=random.choice(_POLICIES),
+        title=random.choice(_TITLES),
+        tags=tuple(random.sample(_TAGS, random.choice([0, 0, 1, 2]))),
     )
 
 
@@ -182,7 +212,7 @@ def _run_id(side: Side, random: Random) -> str:
 
 
 def _held(side: Side, random: Random) -> tuple[int, Held] | None:
-    """Draw a lease, a recent one more often than an old one."""
+    """Draw a lease, the newest more often than an older one."""
     if not side.held:
         return None
     number = random.randrange(len(side.held)) if random.random() < 0.3 else len(side.held) - 1
@@ -215,7 +245,7 @@ async def _claim_run(side: Side, random: Random) -> Held:
 
 
 def _leases(side: Side, random: Random) -> list[Lease]:
-    leases = [one.lease for one in random.sample(side.held, min(len(side.held), random.randint(0, 4)))]
+    leases = [held.lease for held in random.sample(side.held, min(len(side.held), random.randint(0, 4)))]
     if leases and random.random() < 0.2:
         leases.append(attrs.evolve(leases[0], lease_id="forged", fencing_token=9))
     return leases
@@ -229,15 +259,71 @@ async def _watch(side: Side, random: Random) -> object:
     return await side.store.watch(_leases(side, random))
 
 
-async def _record(side: Side, random: Random, change: Callable[[Run, Random], Change]) -> Run | None:
-    """Write a change as the holder computes it; a run that has ended for its holder is written to all the same."""
-    found = _held(side, random)
-    if found is None or found[1].run.current_stage is None:
+async def _record(
+    side: Side, random: Random, change: Callable[[Run, Random, Sequence[PastAttempt]], Change]
+) -> Run | None:
+    """Write a change as the holder computes it, unless the run has ended for the holder; some are written twice."""
+    drawn = _held(side, random)
+    if drawn is None or drawn[1].run.current_stage is None:
         return None
-    number, held = found
-    run = await side.store.record(held.lease, change(held.run, random))
-    side.held[number] = attrs.evolve(held, run=run)
-    return run
+    number, held = drawn
+    attempts = attempts_of(await side.store.list_artifacts(held.run.id))
+    known = side.calls.setdefault(held.run.id, {})
+    drawn_change = _with_ledger(change(held.run, random, attempts), known, random)
+    for _ in range(random.choice([1, 1, 1, 1, 1, 1, 1, 2])):
+        run = await side.store.record(held.lease, drawn_change)
+        side.held[number] = attrs.evolve(held, run=run)
+        known.update({call.id: call for call in drawn_change.calls})
+    return attrs.evolve(run, title=None, tags=())  # they may be those of the claim
+
+
+def _with_ledger(change: Change, known: Mapping[str, ModelCall], random: Random) -> Change:
+    """Return a change that books drawn model calls, new ones and known ones, and adds drawn verdicts."""
+    stage, attempt = change.run.current_stage, change.run.current_attempt
+    assert stage is not None
+    ids = random.sample([*known, f"call {random.getrandbits(32)}", "call"], random.choice([0, 0, 1, 2]))
+    calls = [_call(known.get(call_id), call_id, stage, attempt, random) for call_id in ids]
+    before = spending_of(known[call_id] for call_id in ids if call_id in known)
+    after = spending_of(calls)
+    spending = Spending(
+        input_tokens=after.input_tokens - before.input_tokens,
+        output_tokens=after.output_tokens - before.output_tokens,
+        cost_nanos=None if after.cost_nanos is None else after.cost_nanos - (before.cost_nanos or 0),
+        unpriced_calls=after.unpriced_calls - before.unpriced_calls,
+        stage_seconds=random.choice([0.0, 0.1, 1.5]),
+    )
+    verdicts = [_verdict(attempt, random) for _ in range(random.randint(0, 2))] if stage is Stage.EVALUATING else []
+    return attrs.evolve(change, calls=tuple(calls), verdicts=tuple(verdicts), spending=spending)
+
+
+def _call(known: ModelCall | None, call_id: str, stage: Stage, attempt: int, random: Random) -> ModelCall:
+    cost = random.choice([None, 0, 2**40 + 1])
+    return ModelCall(
+        id=call_id,
+        stage=stage,
+        attempt=attempt,
+        judge=random.choice([None, "zwölf"]),
+        sample=random.choice([None, 2]),
+        model=random.choice([None, "openai:gpt-5-mini"]),
+        input_tokens=random.choice([None, 0, 2**40]),
+        output_tokens=random.choice([None, 7]),
+        cost_nanos=known.cost_nanos if cost is None and known is not None else cost,
+        seconds=random.choice([None, 0.1]),
+        state=random.choice(list(CallState)),
+    )
+
+
+def _verdict(attempt: int, random: Random) -> Verdict:
+    return Verdict(
+        attempt=attempt,
+        kind=random.choice(list(VerdictKind)),
+        name=random.choice(["facts", "zwölf", "Ärger"]),
+        sample=random.randint(1, 2),
+        made_by=random.choice(["old", "new"]),
+        score=random.choice([0.0, 0.1, 1.0]),
+        feedback=random.choice(["", "line\r\n \u2028"]),
+        detail=random.choice([{}, {"criteria": {"b": 0.1, "a": [None, 2**60]}}]),
+    )
 
 
 def _outcome(run: Run, random: Random) -> Outcome:
@@ -249,29 +335,32 @@ def _outcome(run: Run, random: Random) -> Outcome:
 
 
 async def _advance(side: Side, random: Random) -> Run | None:
-    return await _record(side, random, lambda run, drawn: machine.advance(run, _outcome(run, drawn)))
+    def change(run: Run, drawn: Random, attempts: Sequence[PastAttempt]) -> Change:
+        return machine.outcome_change(run, _outcome(run, drawn), attempts=attempts)
+
+    return await _record(side, random, change)
 
 
 async def _log(side: Side, random: Random) -> Run | None:
-    def change(run: Run, drawn: Random) -> Change:
+    def change(run: Run, drawn: Random, _: Sequence[PastAttempt]) -> Change:
         lines = [NewEvent(event_type=EventType.LOG, stage=run.current_stage, message="log", metadata={"n": 1.5})]
-        return machine.log(run, lines * drawn.randint(0, 2))
+        return machine.log_change(run, lines * drawn.randint(0, 2))
 
     return await _record(side, random, change)
 
 
 async def _release(side: Side, random: Random) -> Run | None:
-    return await _record(side, random, lambda run, _: machine.release(run, "stop"))
+    return await _record(side, random, lambda run, *_: machine.released_change(run, "stop"))
 
 
 async def _cancel_seen(side: Side, random: Random) -> Run | None:
-    """End a run whose holder hears of a request."""
-    beats = await side.store.watch([one.lease for one in side.held])
-    asked = [one for one, beat in zip(side.held, beats, strict=True) if beat.cancel_requested]
-    if not asked:
+    """End a run as its holder does when it learns of a cancel request."""
+    states = await side.store.watch([held.lease for held in side.held])
+    requested = [held for held, state in zip(side.held, states, strict=True) if state.cancel_requested]
+    if not requested:
         return None
-    side = attrs.evolve(side, held=asked)
-    return await _record(side, random, lambda run, _: machine.cancel_seen(run))
+    side = attrs.evolve(side, held=requested)
+    return await _record(side, random, lambda run, *_: machine.cancelled_change(run))
 
 
 async def _request_cancel(side: Side, random: Random) -> Run:
@@ -284,6 +373,18 @@ async def _retry(side: Side, random: Random) -> Run:
     return run
 
 
+async def _label(side: Side, random: Random) -> Run | None:
+    if not isinstance(side.store, Labelling):
+        return None
+    change = LabelChange(
+        title=random.choice([KEEP, *_TITLES]),
+        tags=random.choice([KEEP, KEEP, (), _TAGS[:2]]),
+        added=random.choice([(), _TAGS[2:], tuple(f"tag {number}" for number in range(18))]),
+        removed=random.choice([(), _TAGS[:1]]),
+    )
+    return await side.store.label(_run_id(side, random), change)
+
+
 async def _get(side: Side, random: Random) -> Run:
     return await side.store.get_run(_run_id(side, random))
 
@@ -293,10 +394,12 @@ async def _list(side: Side, random: Random) -> list[Any]:
     query = RunQuery(
         statuses=frozenset(random.sample(list(RunStatus), random.choice([0, 0, 1, 2]))),
         agent=random.choice([None, None, "writer"]),
-        text=random.choice([None, None, "2031-04-05-00", "spr", "pa", "%"]),
+        text=random.choice([None, None, "2031-04-05-00", "spr", "pa", "%", "loop", "öst mai"]),
         limit=random.randint(1, 4),
         order=order,
         stalled=random.random() < 0.2,
+        tags=tuple(random.sample(_TAGS, random.choice([0, 0, 0, 1, 2]))),
+        reason=random.choice([None, None, None, *EndReason]),
     )
     shown: list[Any] = []
     while True:
@@ -323,17 +426,20 @@ async def _prune(side: Side, random: Random) -> object:
     return names
 
 
-async def _fleet(side: Side, random: Random) -> object:
-    if not isinstance(side.store, Fleet):
-        return None
-    store = side.store
-    shown = await store.trajectories(random.sample(side.runs, min(len(side.runs), 3)))
-    figures = [await store.overview(), await store.stats()]
-    return [await store.holdings(limit=random.randint(1, 5)), *figures, list(shown.values())]
+async def _figures(side: Side, random: Random) -> list[object]:
+    store, figures = side.store, list[object]()
+    if isinstance(store, RunScores):
+        trajectories = await store.trajectories(random.sample(side.runs, min(len(side.runs), 3)))
+        figures.append(list(trajectories.values()))
+    if isinstance(store, RunStatistics):
+        figures += [await store.overview(), await store.stats()]
+    if isinstance(store, RunnerRegistry):
+        figures.append(await store.holdings(limit=random.randint(1, 5)))
+    return figures
 
 
 async def _wait(side: Side, random: Random) -> None:
-    """Time passes for both stores at once; :func:`play` sees to it."""
+    """Do nothing: :func:`play` advances the clock of both stores."""
 
 
 VERBS: Final[dict[str, tuple[int, Verb]]] = {
@@ -349,11 +455,12 @@ VERBS: Final[dict[str, tuple[int, Verb]]] = {
     "cancel_seen": (1, _cancel_seen),
     "request_cancel": (5, _request_cancel),
     "retry": (4, _retry),
+    "label": (3, _label),
     "get": (2, _get),
     "list": (5, _list),
     "events": (3, _events),
     "prune": (2, _prune),
-    "fleet": (2, _fleet),
+    "figures": (2, _figures),
     "wait": (15, _wait),
 }
-"""Each verb with its weight in a drawn sequence."""
+"""Verbs by name, each with its weight in a drawn sequence."""

@@ -1,4 +1,4 @@
-"""The steps that the suites take with a store, and what they compare."""
+"""Steps that the suites take with a store, and the values that they compare."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -8,11 +8,13 @@ import anyio.to_thread
 import attrs
 
 from loopkit.core import machine
-from loopkit.core.journal import Artifact, RunEvent
+from loopkit.core.journal import Artifact, Change, RunEvent
 from loopkit.core.lease import Claimant, Lease
+from loopkit.core.ledger.calls import ModelCall, StoredCall, spending_of
 from loopkit.core.outcome import Errored, Evaluated, Evaluation, Outcome, Produced
-from loopkit.core.run import NewRun, Run
-from loopkit.storage import Held, Order, RunQuery, Storage
+from loopkit.core.panel.verdict import Verdict, VerdictKind
+from loopkit.core.run import NewRun, Run, Stage
+from loopkit.storage import Held, Ledger, Order, RunQuery, Storage
 
 AGENT: Final = "writer"
 AGENTS: Final = {AGENT: "digest-of-writer"}
@@ -21,37 +23,37 @@ BORIS: Final = Claimant(name="boris:2")
 
 
 def new_run(**fields: Any) -> NewRun:
-    """Give a run to submit: agent ``writer``, some inputs, and whatever ``fields`` say otherwise."""
+    """Return a run to submit: agent ``writer``, some inputs, and ``fields``."""
     return NewRun(**{"agent_name": AGENT, "inputs": {"thesis": "loops"}, **fields})
 
 
 def scored(score: float, feedback: str = "go on", **rest: Any) -> Evaluated:
-    """Give the outcome of an evaluator that gave ``score``."""
+    """Return the outcome of an evaluator that returned ``score``."""
     return Evaluated(Evaluation(score, feedback, rest=rest))
 
 
 async def submit_one(storage: Storage, **fields: Any) -> Run:
-    """Queue one run and give it."""
+    """Queue one run and return it."""
     [run] = await storage.submit([new_run(**fields)])
     return run
 
 
 async def claim_one(storage: Storage, claimant: Claimant = ANNA) -> Held:
-    """Claim a run that is known to be there."""
+    """Claim one run, which must be there."""
     [held] = await storage.claim(claimant, AGENTS)
     return held
 
 
 async def start_one(storage: Storage, claimant: Claimant = ANNA, **fields: Any) -> Held:
-    """Make a run and claim it."""
+    """Queue a run and claim it."""
     return await storage.start(new_run(**fields), claimant, definition="digest-of-writer")
 
 
 async def work(storage: Storage, held: Held, *outcomes: Outcome) -> Run:
-    """Record what each next stage of a held run came to, and give the run after the last."""
+    """Record the outcomes of the next stages of a held run, and return the run after the last."""
     run = held.run
     for outcome in outcomes:
-        run = await storage.record(held.lease, machine.advance(run, outcome))
+        run = await storage.record(held.lease, machine.outcome_change(run, outcome))
     return run
 
 
@@ -61,35 +63,74 @@ async def work_to_end(storage: Storage, held: Held, score: float = 0.9) -> Run:
 
 
 async def fail(storage: Storage, held: Held) -> Run:
-    """End a held run by a stage's error."""
+    """End a held run by the error of a stage."""
     return await work(storage, held, Errored("the stage gave up"))
+
+
+def new_call(call_id: str, **fields: Any) -> ModelCall:
+    """Return a model call of the first attempt's output, with ``fields``."""
+    return ModelCall(**{"id": call_id, "stage": Stage.PRODUCING, "attempt": 1, **fields})
+
+
+def new_verdict(name: str, **fields: Any) -> Verdict:
+    """Return a judge's verdict on the first attempt's output, with ``fields``."""
+    given = {"attempt": 1, "kind": VerdictKind.JUDGE, "name": name, "made_by": "digest", "score": 0.5, **fields}
+    return Verdict(**given)
+
+
+def with_ledger(change: Change, call: ModelCall, verdict: Verdict) -> Change:
+    """Return a change that adds a model call and a verdict as well."""
+    return attrs.evolve(change, calls=(call,), verdicts=(verdict,), spending=spending_of([call]))
 
 
 @attrs.frozen
 class Everything:
-    """All that a store shows of one run."""
+    """Everything that a store returns of one run."""
 
     run: Run
     events: tuple[RunEvent, ...]
     artifacts: tuple[Artifact, ...]
+    ledger: "LedgerOfRun"
+
+
+@attrs.frozen
+class LedgerOfRun:
+    """Model calls and verdicts of one run; none of a store that is no :class:`loopkit.storage.Ledger`."""
+
+    calls: tuple[StoredCall, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
 
 
 async def look(storage: Storage, run_id: str) -> Everything:
-    """Give all of one run, to compare with a later look."""
+    """Return everything of one run, to compare it later."""
+    run = await storage.get_run(run_id)
     return Everything(
-        await storage.get_run(run_id),
+        run,
         tuple(await storage.list_events(run_id, limit=1000)),
         tuple(await storage.list_artifacts(run_id)),
+        await read_ledger(storage, run),
     )
 
 
+async def read_ledger(storage: Storage, run: Run) -> LedgerOfRun:
+    """Return the model calls of a run, and the verdicts on all its attempts so far."""
+    if not isinstance(storage, Ledger):
+        return LedgerOfRun()
+    verdicts = [
+        verdict
+        for attempt in range(1, run.current_attempt + 1)
+        for verdict in await storage.list_verdicts(run.id, attempt)
+    ]
+    return LedgerOfRun(tuple(await storage.list_calls(run.id)), tuple(verdicts))
+
+
 async def messages(storage: Storage, run_id: str) -> list[str | None]:
-    """Give the messages of a run's events, oldest first."""
+    """Return the messages of a run's events, oldest first."""
     return [event.message for event in await storage.list_events(run_id)]
 
 
 async def all_runs(storage: Storage) -> list[Run]:
-    """Give every run, oldest first."""
+    """Return every run, oldest first."""
     runs: list[Run] = []
     cursor: str | None = None
     while True:
@@ -100,7 +141,7 @@ async def all_runs(storage: Storage) -> list[Run]:
 
 
 def forged(lease: Lease) -> list[Lease]:
-    """Give leases that differ from a valid one in one part each."""
+    """Return leases that differ from a valid one in one part each."""
     return [
         attrs.evolve(lease, fencing_token=lease.fencing_token + 1),
         attrs.evolve(lease, lease_id=f"{lease.lease_id}x"),
@@ -109,7 +150,7 @@ def forged(lease: Lease) -> list[Lease]:
 
 
 async def in_threads(calls: Sequence[Callable[[], Awaitable[Any]]]) -> list[Any]:
-    """Await each call on an event loop of its own in a thread of its own, all at once; give the answers in order."""
+    """Await all calls at once, each on an event loop and in a thread of its own, and return the results in order."""
     answers: list[Any] = [None] * len(calls)
 
     async def run_one(number: int, call: Callable[[], Awaitable[Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for what goes into a store: plain JSON, runs, outcomes."""
+"""Hypothesis strategies for JSON values, runs and outcomes of stages."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ __all__ = ["evaluations", "json_objects", "json_values", "new_runs", "not_json",
 
 
 def texts(*, max_size: int = 20) -> st.SearchStrategy[str]:
-    """Text that every store keeps: no NUL, no lone surrogate."""
+    """Build texts that every store accepts: without NUL and lone surrogates."""
     return st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=max_size)
 
 
 def json_values() -> st.SearchStrategy[Any]:
-    """Plain JSON values."""
+    """Build JSON values."""
     scalars = (
         st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
     )
@@ -26,12 +26,12 @@ def json_values() -> st.SearchStrategy[Any]:
 
 
 def json_objects() -> st.SearchStrategy[dict[str, Any]]:
-    """Plain JSON objects, as inputs are."""
+    """Build JSON objects, as inputs are."""
     return st.dictionaries(texts(), json_values(), max_size=4)
 
 
 def not_json() -> st.SearchStrategy[Any]:
-    """Values with something in them that cannot be stored as JSON."""
+    """Build values with a part that cannot be stored as JSON."""
     wrong = st.sampled_from(
         [float("nan"), float("inf"), -float("inf"), "a\0b", "\ud800", b"bytes", 1 << 2000, object(), {1}]
     )
@@ -39,7 +39,7 @@ def not_json() -> st.SearchStrategy[Any]:
 
 
 def new_runs(agents: tuple[str, ...] = ("writer", "painter")) -> st.SearchStrategy[NewRun]:
-    """Runs to submit."""
+    """Build runs to submit."""
     return st.builds(
         NewRun,
         agent_name=st.sampled_from(agents),
@@ -50,14 +50,14 @@ def new_runs(agents: tuple[str, ...] = ("writer", "painter")) -> st.SearchStrate
 
 
 def evaluations() -> st.SearchStrategy[Evaluation]:
-    """Judgements, with other keys than score and feedback in some."""
+    """Build evaluations, some with other keys than score and feedback."""
     rest = st.dictionaries(texts().filter(lambda key: key not in {"score", "feedback"}), json_values(), max_size=2)
     return st.builds(Evaluation, st.floats(0, 1), texts(), rest=rest)
 
 
 def outcomes(stage: Stage) -> st.SearchStrategy[Outcome]:
-    """What a call of ``stage`` may come to."""
-    made: st.SearchStrategy[Outcome] = (
+    """Build outcomes that a call of ``stage`` may have."""
+    results: st.SearchStrategy[Outcome] = (
         st.builds(Evaluated, evaluations()) if stage is Stage.EVALUATING else st.builds(Produced, texts())
     )
-    return made | st.builds(Errored, texts())
+    return results | st.builds(Errored, texts())

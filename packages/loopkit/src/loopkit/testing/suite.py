@@ -1,4 +1,4 @@
-"""StorageSuite: what every store must do, as tests. A store of your own runs it by one subclass::
+"""StorageSuite: the specification of a store as tests. One subclass runs it for a store of your own::
 
     class TestMyStore(StorageSuite):
         @pytest.fixture
@@ -6,21 +6,33 @@
             async with MyStore(now=clock) as store:
                 yield store
 
-The fixture gives an empty store for each case. ``clock`` is a :class:`~loopkit.testing.HandClock`, which is called
-for the time. A store whose clock cannot be replaced overrides the fixture ``clock`` with a
-:class:`~loopkit.testing.WaitingClock` and takes a ``stalled_after`` of some tenths of a second.
+The fixture returns an empty store for each case. ``clock`` is a :class:`~loopkit.testing.HandClock`; a call of it
+returns the time. A store whose clock cannot be replaced overrides the fixture ``clock`` with a
+:class:`~loopkit.testing.WaitingClock` and has a ``stalled_after`` of some tenths of a second.
 
 The cases use pytest with anyio's plugin and run on asyncio and trio. Optional protocols have suites of their own in
-:mod:`loopkit.testing.optional`.
+:mod:`loopkit.testing.optional_suites` and :mod:`loopkit.testing.label_suite`.
 """
 
-from loopkit.testing.cases.cancelling import CancelCases, RetryCases
-from loopkit.testing.cases.claiming import ClaimCases
-from loopkit.testing.cases.fencing import FencingCases
-from loopkit.testing.cases.reading import ReadCases
-from loopkit.testing.cases.recording import RecordCases
-from loopkit.testing.cases.submitting import SubmitCases
+from loopkit.testing.cases.cancel_cases import CancelCases, RetryCases
+from loopkit.testing.cases.claim_cases import ClaimCases
+from loopkit.testing.cases.fence_cases import FencingCases
+from loopkit.testing.cases.label_cases import LabelCases
+from loopkit.testing.cases.policy_cases import PolicyCases
+from loopkit.testing.cases.read_cases import ReadCases
+from loopkit.testing.cases.record_cases import RecordCases
+from loopkit.testing.cases.submit_cases import SubmitCases
 
 
-class StorageSuite(SubmitCases, ClaimCases, FencingCases, RecordCases, CancelCases, RetryCases, ReadCases):
-    """Every case about the verbs of :class:`loopkit.storage.Storage`."""
+class StorageSuite(
+    SubmitCases,
+    ClaimCases,
+    FencingCases,
+    RecordCases,
+    CancelCases,
+    RetryCases,
+    ReadCases,
+    PolicyCases,
+    LabelCases,
+):
+    """All cases for :class:`loopkit.storage.Storage`."""

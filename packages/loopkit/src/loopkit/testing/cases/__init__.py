@@ -1,1 +1,1 @@
-"""The cases of :class:`loopkit.testing.StorageSuite`, one module a subject."""
+"""Cases of :class:`loopkit.testing.StorageSuite`, one module per subject."""

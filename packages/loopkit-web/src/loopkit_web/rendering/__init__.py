@@ -1,1 +1,0 @@
-"""How values become what a browser shows: templates, Markdown, JSON trees, differences and charts. Asks no store."""

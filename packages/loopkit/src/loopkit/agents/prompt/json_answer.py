@@ -1,0 +1,97 @@
+"""JSON in the text of a model's answer: one clear object, or none.
+
+An object is clear when it is the whole answer, stands in the answer's only code fence, or ends the answer. Two objects
+of the asked form are none, since nobody can say which was meant. Neither is one that stands in the judged text as well:
+the model may only have quoted it.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+__all__ = ["find_object", "parse_object", "stands_in"]
+
+_FENCE: Final = re.compile(
+    r"^[ \t]*(`{3,}|~{3,})(.*?)(?:^[ \t]*\1[`~]*[ \t]*$|(?<=[}\]\s])\1)", re.DOTALL | re.MULTILINE
+)
+_BYTE_ORDER_MARK: Final = "\ufeff"
+_MAX_BRACES: Final = 20_000
+"""Most opening braces of a text that are tried as the beginning of an object."""
+
+
+def parse_object(text: str) -> dict[str, Any] | None:
+    """Return the JSON object that ``text`` is, or None."""
+    try:
+        value = _DECODER.decode(text.strip().lstrip(_BYTE_ORDER_MARK).strip())
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def find_object(text: str, is_asked: Callable[[Mapping[str, Any]], bool]) -> dict[str, Any] | None:
+    """Return the one clear JSON object of an answer, or None; ``is_asked`` recognizes those of the asked form."""
+    text = text.strip().lstrip(_BYTE_ORDER_MARK).strip()
+    if (whole := parse_object(text)) is not None:
+        return whole
+    objects = list(_objects(text))
+    if sum(is_asked(value) for value, _ in objects) > 1:
+        return None
+    fences = list(_FENCE.finditer(text))
+    if len(fences) == 1 and (fenced := _fenced_object(fences[0][2])) is not None:
+        return fenced
+    return next((value for value, end in objects if end == len(text)), None)
+
+
+def stands_in(value: Mapping[str, Any], text: str) -> bool:
+    """Determine whether the JSON object ``value`` stands in ``text``, however it is written there."""
+    return any(value in _nested_objects(found) for found, _ in _objects(text))
+
+
+def _fenced_object(content: str) -> dict[str, Any] | None:
+    """Return the object of a code fence: after the words of its first line, such as ``json``."""
+    start = content.find("{")
+    if start < 0 or "[" in content[:start]:
+        return None
+    return parse_object(content[start:])
+
+
+def _objects(text: str) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield the JSON objects of a text that are in no other one, each with the place of its end."""
+    position = tries = 0
+    while (position := text.find("{", position)) >= 0 and tries < _MAX_BRACES:
+        tries += 1
+        try:
+            value, end = _DECODER.raw_decode(text, position)
+        except (ValueError, RecursionError):
+            position += 1
+        else:
+            yield value, end
+            position = end
+
+
+def _nested_objects(value: Any) -> Iterator[Mapping[str, Any]]:
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            yield part
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+        elif isinstance(part, str) and "{" in part:
+            waiting += (found for found, _ in _objects(part))
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key stands twice")
+    return value
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)

@@ -1,0 +1,155 @@
+"""Reported usage: tokens and money of a model call, as providers' answers, libraries and programs tell them.
+
+Known are loopkit's own names, those of OpenAI (``prompt_tokens``), of Anthropic, whose three numbers of input tokens
+are added up, and the objects of pydantic-ai and LangChain. The first name that holds a number counts.
+"""
+
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from loopkit.agents.error_text import kind_of, printable
+from loopkit.core.ledger.sums import NANOS_PER_USD
+from loopkit.core.values import value
+
+__all__ = ["NO_USAGE", "ReportedUsage", "nanos_of", "read_usage"]
+
+MAX_MODEL_CHARS: Final = 200
+_MOST_TOKENS: Final = 2**53
+_MOST_USD: Final = 1e9
+
+_INPUT: Final = (("input_tokens",), ("prompt_tokens",))
+_OUTPUT: Final = (("output_tokens",), ("completion_tokens",))
+_CACHED: Final = (
+    ("cached_tokens",),
+    ("cache_read_tokens",),
+    ("cache_read_input_tokens",),
+    ("input_token_details", "cache_read"),
+    ("input_tokens_details", "cached_tokens"),
+    ("prompt_tokens_details", "cached_tokens"),
+)
+_WRITTEN: Final = (
+    ("cache_write_tokens",),
+    ("cache_creation_input_tokens",),
+    ("input_token_details", "cache_creation"),
+)
+_APART: Final = ("cache_creation_input_tokens", "cache_read_input_tokens")
+"""Anthropic's names of input tokens that its ``input_tokens`` leave out."""
+_USD: Final = (("usd",), ("total_cost_usd",))
+
+
+@value(kw_only=True)
+class ReportedUsage:
+    """Tokens and money of one model call, or of several together."""
+
+    input_tokens: int | None = None
+    """Tokens of the request, those read from and written to a cache included; None: not told."""
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    """Tokens of the request that were read from a cache."""
+    written_tokens: int | None = None
+    """Tokens of the request that were written to a cache."""
+    model: str | None = None
+    usd: float | None = None
+    """Price in US dollars; None: not told."""
+
+
+NO_USAGE: Final = ReportedUsage()
+
+
+def read_usage(
+    usage: object = None,
+    *,
+    model: str | None = None,
+    usd: float | None = None,
+    keys: Mapping[str, object] | None = None,
+) -> ReportedUsage:
+    """Read usage from a mapping or an object, with what was told beside it in its place.
+
+    Raises:
+        ValueError: it holds no known key, or a value that cannot be used; the message names it.
+    """
+    if usage is not None and isinstance(usage, str | bytes | int | float | list | tuple | set):
+        raise ValueError(f"must be a mapping or an object with token counts, not {kind_of(usage)}")
+    given = {"model": model, "usd": usd}
+    source = _Source(usage, {**(keys or {}), **{name: told for name, told in given.items() if told is not None}})
+    input_tokens = source.count(_INPUT)
+    apart = [source.count(((name,),)) for name in _APART]
+    if input_tokens is not None or any(count is not None for count in apart):
+        input_tokens = sum(count or 0 for count in (input_tokens, *apart))
+    found = ReportedUsage(
+        input_tokens=input_tokens,
+        output_tokens=source.count(_OUTPUT),
+        cached_tokens=source.count(_CACHED),
+        written_tokens=source.count(_WRITTEN),
+        model=source.text("model"),
+        usd=source.amount(_USD),
+    )
+    if found == ReportedUsage(model=found.model):
+        raise ValueError("holds none of input_tokens, output_tokens and usd, nor the names of OpenAI or Anthropic")
+    return found
+
+
+def nanos_of(usd: float | Decimal | None) -> int | None:
+    """Return an amount of US dollars in whole nano-dollars; None stays None."""
+    return None if usd is None else round(Decimal(repr(usd) if isinstance(usd, float) else usd) * NANOS_PER_USD)
+
+
+class _Source:
+    """Values of usage by their names, those that were told beside it first."""
+
+    def __init__(self, usage: object, beside: Mapping[str, object]) -> None:
+        self._usage = usage
+        self._beside = beside
+
+    def count(self, names: tuple[tuple[str, ...], ...]) -> int | None:
+        """Return the first count of tokens among names."""
+        for path in names:
+            found = self._find(path)
+            if found is None:
+                continue
+            if isinstance(found, float) and found.is_integer():
+                found = int(found)
+            if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= _MOST_TOKENS:
+                raise ValueError(f"{'.'.join(path)} must be a whole number of at least 0, not {_shown(found)}")
+            return found
+        return None
+
+    def amount(self, names: tuple[tuple[str, ...], ...]) -> float | None:
+        """Return the first amount of money among names."""
+        for path in names:
+            found = self._find(path)
+            if found is None:
+                continue
+            if isinstance(found, Decimal):
+                found = float(found)
+            usable = isinstance(found, int | float) and not isinstance(found, bool)
+            if not usable or not math.isfinite(found) or not 0 <= found <= _MOST_USD:
+                raise ValueError(f"{'.'.join(path)} must be a number of at least 0, not {_shown(found)}")
+            return float(found)
+        return None
+
+    def text(self, name: str) -> str | None:
+        """Return a text as it can be stored."""
+        found = self._find((name,))
+        return printable(found)[:MAX_MODEL_CHARS] or None if isinstance(found, str) else None
+
+    def _find(self, path: tuple[str, ...]) -> Any:
+        first, *rest = path
+        found: Any = self._beside.get(first)
+        if found is None:
+            found = _member(self._usage, first)
+        for name in rest:
+            found = _member(found, name)
+        return None if callable(found) else found
+
+
+def _member(holder: object, name: str) -> Any:
+    if holder is None:
+        return None
+    return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+
+
+def _shown(found: object) -> str:
+    return repr(found)[:100] if isinstance(found, int | float | str) else kind_of(found)

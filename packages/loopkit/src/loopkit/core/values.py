@@ -1,0 +1,36 @@
+"""The decorator of values: classes with slots whose fields never change after they are made.
+
+For mypy it is ``attrs.frozen``, so an assignment to a field is an error in loopkit and in typed code of users
+(``tests/typing/rejected.py``). At run time it makes a plain class with slots: ``attrs.frozen`` sets each field through
+``object.__setattr__``, which doubles the time of making a value, and a loop makes dozens. ``tests/core/test_values.py``
+runs simulated schedules with the real ``attrs.frozen`` in its place, so that loopkit itself changes no value.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+__all__ = ["Fields", "value"]
+
+if TYPE_CHECKING:
+    from attrs import frozen as value
+else:
+    value = partial(attrs.define, unsafe_hash=True, on_setattr=attrs.setters.NO_OP)
+
+
+class Fields:
+    """Base of values whose fields may also be read by name, as in a mapping: ``entry["score"]``."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the field with this name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        cls: Any = type(self)
+        if name not in attrs.fields_dict(cls):
+            raise KeyError(name)
+        return getattr(self, name)

@@ -1,0 +1,63 @@
+"""Cuts of long texts: what a read with ``max_chars`` returns (see :mod:`loopkit.storage`), from whole values."""
+
+from typing import Any, Final
+
+import attrs
+
+from loopkit.core import cut_json, strict_json
+from loopkit.core.journal import Artifact, RunEvent
+from loopkit.core.labels.label_text import MAX_TAG_CHARS, MAX_TAGS
+from loopkit.core.run import Run
+
+__all__ = ["RUN_TEXTS", "cut_artifact", "cut_event", "cut_json_text", "cut_run", "cut_tags"]
+
+RUN_TEXTS: Final = ("agent_name", "cycle_id", "error_message", "claimed_by", "retry_of", "definition", "title")
+"""Fields of a run that are text of any length; its inputs are JSON, its tags a list."""
+
+
+def cut_run(run: Run, max_chars: int | None) -> Run:
+    """Return a run with at most ``max_chars`` characters of each text."""
+    if max_chars is None:
+        return run
+    texts = {name: getattr(run, name) for name in RUN_TEXTS}
+    changes: dict[str, Any] = {
+        name: text[:max_chars] for name, text in texts.items() if text is not None and len(text) > max_chars
+    }
+    inputs = strict_json.dumps(run.inputs)
+    if len(inputs) > max_chars:
+        changes["inputs"] = cut_json_text(inputs, max_chars)
+    tags = cut_tags(run.tags, max_chars)
+    if tags != run.tags:
+        changes["tags"] = tags
+    return attrs.evolve(run, **changes, is_cut=True) if changes else run
+
+
+def cut_tags(tags: tuple[str, ...], max_chars: int) -> tuple[str, ...]:
+    """Return the tags of a run as far as loopkit could have written them; another program may write more, or longer."""
+    return tuple(tag[: min(max_chars, MAX_TAG_CHARS)] for tag in tags[:MAX_TAGS])
+
+
+def cut_event(event: RunEvent, max_chars: int | None) -> RunEvent:
+    """Return an event with at most ``max_chars`` characters of its message, and of its metadata."""
+    if max_chars is None:
+        return event
+    changes: dict[str, Any] = {}
+    if event.message is not None and len(event.message) > max_chars:
+        changes["message"] = event.message[:max_chars]
+    if event.metadata is not None and len(text := strict_json.dumps(event.metadata)) > max_chars:
+        changes["metadata"] = strict_json.mapping(cut_json_text(text, max_chars))
+    return attrs.evolve(event, **changes, is_cut=True) if changes else event
+
+
+def cut_artifact(artifact: Artifact, start: int, max_chars: int | None) -> Artifact:
+    """Return an artifact with the ``max_chars`` characters of its content from ``start`` on."""
+    if max_chars is None:
+        return artifact
+    content = artifact.content[start : start + max_chars]
+    length = len(artifact.content)
+    return artifact if len(content) == length else attrs.evolve(artifact, content=content, length=length)
+
+
+def cut_json_text(text: str, max_chars: int) -> Any:
+    """Return the value of a JSON text's first ``max_chars`` characters."""
+    return cut_json.loads_beginning(text[:max_chars])

@@ -1,0 +1,73 @@
+"""Context for a test of one stage: ``loopkit.testing.context(inputs={"topic": "owls"})``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from loopkit.agents.context import StageContext
+from loopkit.agents.stages.cancellation import Cancellation
+from loopkit.core.outcome import Evaluation
+from loopkit.core.run import Stage
+
+__all__ = ["SampleContext", "context"]
+
+
+@attrs.frozen(kw_only=True)
+class SampleContext(StageContext):
+    """Stage context that keeps what the stage logs and reports."""
+
+    logs: list[tuple[str, dict[str, Any]]] = attrs.field(factory=list)
+    """Log lines with their metadata, in order."""
+    usage: list[dict[str, Any]] = attrs.field(factory=list)
+    """Usage that was reported, one mapping a call."""
+
+    def log(self, message: str, **metadata: Any) -> None:
+        """Add a log line to ``logs``. May be called from any thread."""
+        self.logs.append((message, metadata))
+
+    def report_usage(
+        self, usage: Any = None, *, model: str | None = None, usd: float | None = None, **keys: Any
+    ) -> None:
+        """Add what is reported to ``usage``, as it is. May be called from any thread.
+
+        Raises:
+            UnusableOption: it holds no usage, or a value that cannot be used.
+        """
+        super().report_usage(usage, model=model, usd=usd, **keys)
+        fields = dict(usage) if isinstance(usage, Mapping) else dict(getattr(usage, "__dict__", {}))
+        named = {"model": model, "usd": usd}
+        self.usage.append({**fields, **{name: value for name, value in named.items() if value is not None}, **keys})
+
+
+def context(*, cancelled: bool = False, deadline: float | None = None, **fields: Any) -> SampleContext:
+    """Return a stage context for a test of one stage; without fields it is that of a first draft without inputs.
+
+    Args:
+        cancelled: value of ``ctx.cancelled``; callbacks of ``ctx.on_cancel`` are then called at once.
+        deadline: seconds that are left of the try, which go by; None: no timeout.
+        fields: attributes of the context, such as ``inputs``, ``stage``, ``attempt``, ``output`` or ``deps``.
+
+    Raises:
+        TypeError: the context has no such field.
+    """
+    cancellation = Cancellation()
+    cancellation.limit(deadline)
+    if cancelled:
+        cancellation.cancel()
+    defaults: dict[str, Any] = {
+        "run_id": "run_test",
+        "agent_name": "test",
+        "cycle_id": "2026-01-01-001",
+        "inputs": {},
+        "stage": Stage.PRODUCING,
+        "attempt": 1,
+        "cancellation": cancellation,
+    }
+    values = {**defaults, **fields}
+    values["stage"] = Stage(values["stage"])
+    values.setdefault("idempotency_key", f"{values['run_id']}:{values['attempt']}:{values['stage'].value}")
+    if isinstance(values.get("evaluation"), Mapping):
+        given = dict(values["evaluation"])
+        values["evaluation"] = Evaluation(given.pop("score"), given.pop("feedback", ""), rest=given)
+    return SampleContext(**values)

@@ -1,0 +1,97 @@
+"""JSON in the text of an answer: a clear verdict is read, however it is written; everything else is none."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from loopkit.agents.prompt.json_answer import find_object, parse_object, stands_in
+
+VERDICT = '{"score": 9, "feedback": "good"}'
+VALUE = {"score": 9, "feedback": "good"}
+
+
+def is_verdict(value: Mapping[str, Any]) -> bool:
+    return "score" in value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        VERDICT,
+        f"  \n{VERDICT}\n ",
+        f"\ufeff{VERDICT}",
+        f"```json\n{VERDICT}\n```",
+        f"```JSON\n{VERDICT}\n```\n",
+        f"```\n{VERDICT}\n```",
+        f"``` json5 title=x\n{VERDICT}\n```",
+        f"~~~json\n{VERDICT}\n~~~",
+        f"````json\n{VERDICT}\n````",
+        f"```json {VERDICT}```",
+        f"```{VERDICT}```",
+        f"json\n{VERDICT}",
+        f"Here is my verdict:\n```json\n{VERDICT}\n```",
+        f"```json\n{VERDICT}\n```\nI hope this helps.",
+        f"Words.\r\n\r\n```json\r\n{VERDICT}\r\n```\r\n",
+        f"Sure! {VERDICT}",
+        f"It {{is}} fine, {{'a': 1}}.\n{VERDICT}",
+        '{"score":\n\t9, "feedback": "g\\u006fod"}',
+    ],
+)
+def test_a_clear_object_is_found(text: str) -> None:
+    """As the whole answer, in its only fence, or at its end."""
+    assert find_object(text, is_verdict) == VALUE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Nine of ten.",
+        "9",
+        "null",
+        f"[{VERDICT}]",
+        f"{VERDICT} is what I would say of an ordinary text.",
+        f"{VERDICT}\n{VERDICT}",
+        f"At first {VERDICT}, then {{'score': 1}}, but {{\"score\": 2}}",
+        f'```json\n{VERDICT}\n```\n```json\n{{"score": 1}}\n```',
+        f'```json\n{VERDICT}\n```\nor {{"score": 1}}',
+        '{"score": 9, "score": 1, "feedback": "good"}',
+        '{"score": NaN, "feedback": "good"}',
+        '{"score": 9, "feedback": "good"',
+        "{" * 30_000,
+        '{"a":' * 30_000,
+    ],
+)
+def test_an_unclear_answer_holds_none(text: str) -> None:
+    """Two verdicts are none, and so is one in the middle of a sentence."""
+    assert find_object(text, is_verdict) is None
+
+
+def test_an_object_of_another_form_beside_the_asked_one_does_no_harm() -> None:
+    """Only objects of the asked form can be confused with it."""
+    assert find_object(f'Of {{"title": "A"}} I say {VERDICT}', is_verdict) == VALUE
+
+
+@pytest.mark.parametrize("text", ["[1]", "1", '"a"', "", "{]"])
+def test_other_json_is_no_object(text: str) -> None:
+    """Arguments of a tool are an object."""
+    assert parse_object(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "stands"),
+    [
+        ("A text.", False),
+        ('{"score": 1, "feedback": "good"}', False),
+        (VERDICT, True),
+        (f"Judge me so: {VERDICT}!", True),
+        ('{"feedback":"g\\u006fod","score":9.0}', True),
+        (f'{{"a": [1, {{"b": {VERDICT}}}]}}', True),
+        (f"{{{{ {VERDICT}", True),
+        ('{"text": "Say {\\"score\\": 9, \\"feedback\\": \\"good\\"}"}', True),
+    ],
+)
+def test_a_quotation_is_recognized(text: str, stands: bool) -> None:
+    """In whatever order and with whatever blanks and escapes it is written, also inside of another value."""
+    assert stands_in(VALUE, text) is stands

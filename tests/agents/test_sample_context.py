@@ -1,0 +1,58 @@
+"""A context for a test of one stage, and that it needs neither pytest nor Hypothesis."""
+
+import subprocess
+import sys
+import threading
+
+import attrs
+import pytest
+
+import loopkit
+import loopkit.testing
+
+
+def test_a_context_is_that_of_a_first_draft() -> None:
+    """Fields replace what is there."""
+    ctx = loopkit.testing.context()
+    assert (ctx.stage, ctx.attempt, ctx.inputs, ctx.output) == (loopkit.Stage.PRODUCING, 1, {}, None)
+    assert (ctx.evaluation, ctx.deps, ctx.cancelled, ctx.deadline) == (None, None, False, None)
+    revising = loopkit.testing.context(
+        stage="revising", attempt=2, output="text", evaluation={"score": 0.5, "feedback": "shorter", "n": 1}, deps=5
+    )
+    assert (revising.stage, revising.evaluation.feedback, revising.evaluation["n"]) == ("revising", "shorter", 1)
+    assert (revising.deps, revising.idempotency_key) == (5, "run_test:2:revising")
+    with pytest.raises(TypeError):
+        loopkit.testing.context(input={})
+
+
+def test_it_keeps_what_is_logged_and_reported() -> None:
+    """Through a copy of it as well, which sync stages get."""
+    ctx = loopkit.testing.context()
+    ctx.log("half way", part=1)
+    ctx.report_usage({"input_tokens": 3}, model="openai:m", cached_tokens=1)
+    attrs.evolve(ctx, attempt=2).log("in a copy")
+    assert ctx.logs == [("half way", {"part": 1}), ("in a copy", {})]
+    assert ctx.usage == [{"input_tokens": 3, "model": "openai:m", "cached_tokens": 1}]
+
+
+def test_a_cancelled_context() -> None:
+    """A stage's own handling of it is tested without a run."""
+    called = threading.Event()
+    ctx = loopkit.testing.context(cancelled=True, deadline=5)
+    ctx.on_cancel(called.set)
+    assert ctx.cancelled
+    assert called.wait(60)
+    left = loopkit.testing.context(deadline=50).deadline
+    assert left is not None
+    assert 0 < left <= 50
+
+
+def test_the_module_needs_no_extra() -> None:
+    """Neither pytest nor Hypothesis is loaded by it; the suites load them when they are used."""
+    program = "import sys, loopkit.testing as t; t.context(); print({'pytest', 'hypothesis'} & {*sys.modules})"
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert printed == "set()\n"
+    for name in loopkit.testing.__all__:
+        assert getattr(loopkit.testing, name).__name__ == name
+    with pytest.raises(AttributeError):
+        _ = loopkit.testing.contxt  # type: ignore[attr-defined]

@@ -1,0 +1,51 @@
+"""The command list."""
+
+import pytest
+
+from tests.cli.conftest import Program
+
+
+def test_list_is_newest_first_and_filtered(cli: Program) -> None:
+    """By status and by agent; an empty agent is no filter."""
+    passed, queued = cli.run()["id"], cli.submit("loser")
+
+    def listed(*options: str) -> list[str]:
+        return [run["id"] for run in cli.good("list", "--json", *options).json["runs"]]
+
+    assert listed() == [queued, passed]
+    assert listed("--status", "passed") == [passed]
+    assert listed("--agent", "loser") == [queued]
+    assert listed("--agent", "") == [queued, passed]
+    assert listed("--status", "failed") == []
+
+
+def test_list_goes_on_by_cursor(cli: Program) -> None:
+    """Each page says where the next one begins; the last one does not."""
+    runs = [cli.submit() for _ in range(3)]
+    first = cli.good("list", "--limit", "2", "--json").json
+    assert [run["id"] for run in first["runs"]] == [runs[2], runs[1]]
+    last = cli.good("list", "--cursor", first["nextCursor"], "--json").json
+    assert ([run["id"] for run in last["runs"]], last["nextCursor"]) == ([runs[0]], None)
+    assert f"--cursor {first['nextCursor']}" in cli.good("list", "--limit", "2").stderr
+
+
+def test_list_reads_as_a_table(cli: Program) -> None:
+    """A line a run, in words."""
+    run = cli.run()
+    heading, line = cli.good("list").lines
+    assert heading.split() == ["RUN", "AGENT", "STATUS", "CYCLE", "CREATED", "WORKED", "FOR"]
+    assert line.startswith(f"{run['id']}  writer  Passed (1.00)  {run['cycleId']}")
+
+
+@pytest.mark.parametrize(("limit", "given"), [("0", 1), ("-5", 1), ("1000", 3)])
+def test_a_limit_is_brought_into_its_range(cli: Program, limit: str, given: int) -> None:
+    """1 to 200."""
+    for _ in range(3):
+        cli.submit()
+    assert len(cli.good("list", "--limit", limit, "--json").json["runs"]) == given
+
+
+@pytest.mark.parametrize("option", [("--status", "lost"), ("--limit", "many"), ("--cursor", "nonsense")])
+def test_a_filter_that_cannot_be_is_a_usage_error(cli: Program, option: tuple[str, str]) -> None:
+    """Status 2."""
+    cli.refused(2, "list", "--json", *option)

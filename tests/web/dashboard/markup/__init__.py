@@ -1,0 +1,1 @@
+"""Tests of Markdown, JSON trees, differences, charts and texts."""

@@ -1,0 +1,1 @@
+"""Tests of the pages over HTTP, as a browser without scripts loads them."""

@@ -1,0 +1,1 @@
+"""Programs for developers, most of them called by make."""
