@@ -10,9 +10,10 @@ import ctypes
 import os
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from loopkit.agents.stages.threads import copy_context_for_thread
@@ -38,15 +39,35 @@ def call_in_background(work: Coroutine[Any, Any, T]) -> T:
 
     May be called from any thread, also from one in which an event loop runs: that loop then waits as well.
     """
-    future = copy_context_for_thread().run(asyncio.run_coroutine_threadsafe, work, _background.loop())
+    loop = _background.loop()
+    result: Future[T] = Future()
+    tasks: list[asyncio.Task[T]] = []
+
+    def start() -> None:
+        tasks.append(loop.create_task(work))
+        tasks[0].add_done_callback(partial(_pass_on, result))
+
+    context = copy_context_for_thread()
+    loop.call_soon_threadsafe(start, context=context)
     try:
-        return future.result()
+        return result.result()
     except BaseException:
-        if not future.done():
-            future.cancel()
+        if not result.done():
+            # Queued behind `start`. The future itself is not cancelled: it would be done before the work has ended.
+            loop.call_soon_threadsafe(lambda: tasks[0].cancel())
             with suppress(CancelledError, Exception):
-                future.exception(CANCEL_SECONDS)
+                result.exception(CANCEL_SECONDS)
         raise
+
+
+def _pass_on(result: Future[T], task: asyncio.Task[T]) -> None:
+    """Tell the waiting thread what has become of the task."""
+    if task.cancelled():
+        result.set_exception(CancelledError())
+    elif (error := task.exception()) is not None:
+        result.set_exception(error)
+    else:
+        result.set_result(task.result())
 
 
 class _ThreadLoop:
