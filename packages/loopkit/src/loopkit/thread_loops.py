@@ -47,14 +47,16 @@ def call_in_background(work: Coroutine[Any, Any, T]) -> T:
         tasks.append(loop.create_task(work))
         tasks[0].add_done_callback(partial(_pass_on, result))
 
-    context = copy_context_for_thread()
-    loop.call_soon_threadsafe(start, context=context)
+    def cancel() -> None:
+        tasks[0].cancel()
+
+    loop.call_soon_threadsafe(start, context=copy_context_for_thread())
     try:
         return result.result()
     except BaseException:
         if not result.done():
             # Queued behind `start`. The future itself is not cancelled: it would be done before the work has ended.
-            loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+            loop.call_soon_threadsafe(cancel)
             with suppress(CancelledError, Exception):
                 result.exception(CANCEL_SECONDS)
         raise
