@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from loopkit.core.journal import EventType, NewEvent
 from loopkit.core.lease import Claimant
-from loopkit.core.machine import log_change, outcome_change
+from loopkit.core.machine import advance, log_change
 from loopkit.core.outcome import Evaluated, Evaluation, Produced
 from loopkit.core.run import NewRun
 from loopkit.storage import Storage
@@ -91,9 +91,9 @@ async def make_runs(store: Storage, draw: random.Random) -> tuple[list[str], str
         run = held.run
         for attempt in range(1, attempts + 1):
             output = Produced(contents["output"] + str(attempt))
-            run = await store.record(held.lease, outcome_change(run, output, output_suffix=suffix))
+            run = await store.record(held.lease, advance(run, output, output_suffix=suffix))
             verdict = Evaluation(0.1 * attempt / attempts, contents["feedback"][:300_000], rest={"criteria": criteria})
-            run = await store.record(held.lease, outcome_change(run, Evaluated(verdict)))
+            run = await store.record(held.lease, advance(run, Evaluated(verdict)))
         ids.append(run.id)
     shape = ", ".join(f"{part}: {sizes[part]:,} of {texts[part]}" for part in texts)
     return ids, f"{shape}; {attempts} attempts, {len(criteria)} criteria"

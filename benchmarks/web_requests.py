@@ -67,7 +67,7 @@ async def enliven(url: str, events: int) -> str:
             Evaluated(Evaluation(0.5, standard.FEEDBACK[1], rest={"criteria": {"fit": 0.4, "length": 0.6}})),
             Produced(standard.output(2)),
         ):
-            run = await store.record(held.lease, machine.outcome_change(run, outcome))
+            run = await store.record(held.lease, machine.advance(run, outcome))
         for first in range(0, events, 500):
             lines = [_line(number) for number in range(first, min(first + 500, events))]
             run = await store.record(held.lease, machine.log_change(run, lines))

@@ -287,18 +287,18 @@ class World:
     async def produce(self, held: Held, output: str, seconds: float, *, is_json: bool = False) -> Run:
         self.clock.advance(seconds)
         run = await self.store.get_run(held.run.id)
-        return await self.store.record(held.lease, machine.outcome_change(run, Produced(output, is_json)))
+        return await self.store.record(held.lease, machine.advance(run, Produced(output, is_json)))
 
     async def evaluate(self, held: Held, score: float, feedback: str, seconds: float, **rest: Any) -> Run:
         self.clock.advance(seconds)
         run = await self.store.get_run(held.run.id)
         outcome = Evaluated(Evaluation(score, feedback, rest=rest))
-        return await self.store.record(held.lease, machine.outcome_change(run, outcome))
+        return await self.store.record(held.lease, machine.advance(run, outcome))
 
     async def fail(self, held: Held, message: str, details: Mapping[str, Any] | None = None) -> Run:
         self.clock.advance(6)
         run = await self.store.get_run(held.run.id)
-        return await self.store.record(held.lease, machine.outcome_change(run, Errored(message, details=details)))
+        return await self.store.record(held.lease, machine.advance(run, Errored(message, details=details)))
 
     async def scored_run(self, agent: str, subject: str, scores: Sequence[float], ago: timedelta, **fields: Any) -> Run:
         """Create a run with these scores that began some time ago, and return it."""

@@ -121,13 +121,13 @@ def _claimant(text: str) -> Any:
 
 async def _produce(world: World, held: Any, text: str) -> None:
     run = await world.store.get_run(held.run.id)
-    await world.store.record(held.lease, machine.outcome_change(run, Produced(text)))
+    await world.store.record(held.lease, machine.advance(run, Produced(text)))
 
 
 async def _evaluate(world: World, held: Any, text: str) -> None:
     run = await world.store.get_run(held.run.id)
     rest = {"criteria": {text: {"score": 0.2, "feedback": text}}, "more": text, text: text}
-    await world.store.record(held.lease, machine.outcome_change(run, Evaluated(Evaluation(0.1, text, rest=rest))))
+    await world.store.record(held.lease, machine.advance(run, Evaluated(Evaluation(0.1, text, rest=rest))))
 
 
 def test_working_payloads_do_nothing_in_the_dashboard(
@@ -178,7 +178,7 @@ def test_raw_artifact_is_a_download_and_never_a_page(opened: Opener, served: Cal
         run = await world.submit("target_builder", {})
         held = await world.store.claim_run(Claimant(name="a:1"), run.id)
         html = Produced("<script>top.postMessage(1,'*')</script>")
-        await world.store.record(held.lease, machine.outcome_change(held.run, html, output_suffix=".html"))
+        await world.store.record(held.lease, machine.advance(held.run, html, output_suffix=".html"))
         return run.id
 
     with start_blocking_portal() as portal:

@@ -29,7 +29,7 @@ async def start_run(store: MemoryStore) -> Held:
 async def finish_run(store: MemoryStore, held: Held, output: str) -> None:
     for outcome in (Produced(output), Evaluated(Evaluation(0.95, "good"))):
         run = await store.get_run(held.run.id)
-        await store.record(held.lease, machine.outcome_change(run, outcome))
+        await store.record(held.lease, machine.advance(run, outcome))
 
 
 def is_on_first_screen(locator: Any) -> bool:

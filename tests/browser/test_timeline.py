@@ -40,7 +40,7 @@ async def log_lines(store: MemoryStore, held: Held, first: int, count: int) -> N
 async def finish_run(store: MemoryStore, held: Held) -> None:
     for outcome in (Produced("# Made"), Evaluated(Evaluation(0.95, "good"))):
         run = await store.get_run(held.run.id)
-        await store.record(held.lease, machine.outcome_change(run, outcome))
+        await store.record(held.lease, machine.advance(run, outcome))
 
 
 def memory_figures(page: Any) -> dict[str, float]:
@@ -156,7 +156,7 @@ def test_times_watched_live_equal_those_after_a_reload(
         if ending == "passed":
             portal.call(finish_run, store, held)
         elif ending == "failed":
-            portal.call(store.record, held.lease, machine.outcome_change(held.run, Errored("produce: no")))
+            portal.call(store.record, held.lease, machine.advance(held.run, Errored("produce: no")))
         else:
             portal.call(store.record, held.lease, machine.released_change(held.run, "stopped"))
     expect(page.locator("#events .event").last).to_contain_text(ending.capitalize())

@@ -351,7 +351,7 @@ async def test_a_run_lost_to_another_is_fenced(store: Storage, other: OtherProgr
     assert other.change(CLAIM, id=held.run.id, now=_now(other)) == 1
     before = other.row(held.run.id)
     with pytest.raises(LeaseLost):
-        await store.record(held.lease, machine.outcome_change(held.run, Produced("late")))
+        await store.record(held.lease, machine.advance(held.run, Produced("late")))
     assert [beat.held for beat in await store.heartbeat([held.lease])] == [False]
     assert other.row(held.run.id) == before
 

@@ -149,7 +149,7 @@ def test_a_score_becomes_a_signal(score: float, attempt: int, signal: Signal) ->
 def test_an_output_leads_to_its_evaluation(stage: Stage, attempt: int, verb: str) -> None:
     """The artifact, its event and the next stage are in one change."""
     run = run_in(stage, current_attempt=attempt, final_score=0.5, best_attempt=1)
-    change = machine.outcome_change(run, Produced("text"), output_suffix=".py")
+    change = machine.advance(run, Produced("text"), output_suffix=".py")
     name = f"attempt-{attempt}.py"
     assert change.artifact == NewArtifact(
         attempt=attempt, artifact_type=ArtifactType.OUTPUT, filename=name, content="text"
@@ -167,7 +167,7 @@ def test_an_output_leads_to_its_evaluation(stage: Stage, attempt: int, verb: str
 
 def test_a_json_output_is_named_so() -> None:
     """The suffix of the agent does not matter."""
-    change = machine.outcome_change(run_in(Stage.PRODUCING), Produced("{}", is_json=True), output_suffix=".py")
+    change = machine.advance(run_in(Stage.PRODUCING), Produced("{}", is_json=True), output_suffix=".py")
     assert change.artifact is not None
     assert (change.artifact.filename, change.artifact.is_json) == ("attempt-1.json", True)
 
@@ -175,7 +175,7 @@ def test_a_json_output_is_named_so() -> None:
 def test_a_low_score_leads_to_a_revision() -> None:
     """The evaluation is kept with everything it gave, and the next attempt begins."""
     run = run_in(Stage.EVALUATING)
-    change = machine.outcome_change(run, Evaluated(Evaluation(0.725, "shorter", rest={"criteria": {"a": 1}})))
+    change = machine.advance(run, Evaluated(Evaluation(0.725, "shorter", rest={"criteria": {"a": 1}})))
     assert change.artifact is not None
     assert (change.artifact.filename, change.artifact.score, change.artifact.is_json) == (
         "attempt-1.eval.json",
@@ -192,7 +192,7 @@ def test_a_low_score_leads_to_a_revision() -> None:
 
 def test_a_score_that_passes_ends_the_run() -> None:
     """``passed``, in the attempt that did it."""
-    change = machine.outcome_change(run_in(Stage.EVALUATING, current_attempt=2), Evaluated(Evaluation(0.8)))
+    change = machine.advance(run_in(Stage.EVALUATING, current_attempt=2), Evaluated(Evaluation(0.8)))
     assert (change.then.status, change.then.stage, change.then.attempt) == (RunStatus.PASSED, None, 2)
     assert [e.metadata for e in change.then.events] == [{"status": "passed", "reason": "score_passed", "score": 0.8}]
     assert change.then.error_message is None
@@ -200,7 +200,7 @@ def test_a_score_that_passes_ends_the_run() -> None:
 
 def test_used_up_attempts_end_the_run() -> None:
     """``failed``, with a reason and without an error."""
-    change = machine.outcome_change(run_in(Stage.EVALUATING, current_attempt=3), Evaluated(Evaluation(0.1)))
+    change = machine.advance(run_in(Stage.EVALUATING, current_attempt=3), Evaluated(Evaluation(0.1)))
     assert (change.then.status, change.then.error_message) == (RunStatus.FAILED, None)
     assert [e.metadata for e in change.then.events] == [{"status": "failed", "reason": "attempts_spent"}]
 
@@ -209,7 +209,7 @@ def test_used_up_attempts_end_the_run() -> None:
 def test_an_error_ends_the_run_and_is_never_a_score(stage: Stage) -> None:
     """No artifact, no score, no finished stage: the error alone; the best score stays what it was."""
     run = run_in(stage, current_attempt=2, final_score=0.4, best_attempt=1)
-    change = machine.outcome_change(run, Errored("no verdict"))
+    change = machine.advance(run, Errored("no verdict"))
     assert (change.artifact, change.finishes_stage) == (None, False)
     assert (change.final_score, change.best_attempt) == (0.4, 1)
     assert [said(e) for e in change.events] == [("error", stage.value, 2, "no verdict")]
@@ -229,13 +229,13 @@ def test_an_error_ends_the_run_and_is_never_a_score(stage: Stage) -> None:
 def test_an_outcome_of_another_stage_is_impossible(stage: State, outcome: Outcome) -> None:
     """Nothing is decided for a run that is not in the stage that was called."""
     with pytest.raises(IllegalTransition):
-        machine.outcome_change(run_in(stage), outcome)
+        machine.advance(run_in(stage), outcome)
 
 
 CHANGES: Final[dict[str, Callable[[Run], Change]]] = {
-    "low": lambda run: machine.outcome_change(run, Evaluated(Evaluation(0.1))),
-    "passed": lambda run: machine.outcome_change(run, Evaluated(Evaluation(0.9))),
-    "error": lambda run: machine.outcome_change(run, Errored("x")),
+    "low": lambda run: machine.advance(run, Evaluated(Evaluation(0.1))),
+    "passed": lambda run: machine.advance(run, Evaluated(Evaluation(0.9))),
+    "error": lambda run: machine.advance(run, Errored("x")),
     "release": lambda run: machine.released_change(run, "stop"),
     "cancel": machine.cancelled_change,
 }
@@ -277,7 +277,7 @@ def test_the_best_attempt_is_kept(scores: list[float], threshold: float) -> None
     run = run_in(Stage.EVALUATING, max_attempts=len(scores), pass_threshold=threshold)
     seen: list[float] = []
     for score in scores:
-        change = machine.outcome_change(run, Evaluated(Evaluation(score)))
+        change = machine.advance(run, Evaluated(Evaluation(score)))
         seen.append(score)
         assert change.final_score == max(seen)
         assert change.best_attempt == seen.index(max(seen)) + 1

@@ -138,7 +138,7 @@ def test_a_plateau(scores: Sequence[float], drafts: int, patience: int | None, m
     attempts = [attempt(number, score) for number, score in enumerate(scores, 1)]
     assert is_flat(policy, attempts) is flat
     run = run_in(Stage.EVALUATING, len(scores), policy.document())
-    change = machine.outcome_change(run, Evaluated(Evaluation(scores[-1])), attempts=attempts[:-1])
+    change = machine.advance(run, Evaluated(Evaluation(scores[-1])), attempts=attempts[:-1])
     assert (change.then.reason == "plateau") is flat
     assert change.then.status is (RunStatus.FAILED if flat else RunStatus.RUNNING)
     assert (change.then.error_message is None) is not flat
@@ -168,7 +168,7 @@ def test_a_policy_ends_runs_sooner_and_never_later(
             run = run_in(Stage.EVALUATING, number, policy.document(), max_attempts=min(max_attempts, len(scores)))
             run = attrs.evolve(run, input_tokens=spending.input_tokens, cost_nanos=spending.cost_nanos)
             spent = judged[number - 1][1]
-            change = machine.outcome_change(run, Evaluated(Evaluation(score)), attempts=attempts, spent=spent)
+            change = machine.advance(run, Evaluated(Evaluation(score)), attempts=attempts, spent=spent)
             assert change.spending == spent.spending
             spending, then = spending.plus(spent.spending), change.then
             if then.status.ended:
@@ -201,7 +201,7 @@ def test_a_repeated_revision_ends_the_run() -> None:
         ({}, Stage.REVISING, Produced("same"), False),
     ]
     for policy, stage, outcome, ends in cases:
-        change = machine.outcome_change(run_in(stage, 3, policy), outcome, attempts=attempts)
+        change = machine.advance(run_in(stage, 3, policy), outcome, attempts=attempts)
         assert (change.then.status is RunStatus.FAILED) is ends
         assert (change.then.reason == "repeated_output") is ends
         assert change.artifact is not None

@@ -78,7 +78,7 @@ def outcome_of(run: Run, scores: list[float]) -> Outcome:
 def work(run: Run, artifacts: list[Artifact], scores: list[float]) -> tuple[Run, list[Artifact]]:
     """Work a run to its end."""
     while not run.ended:
-        change = machine.outcome_change(run, outcome_of(run, scores))
+        change = machine.advance(run, outcome_of(run, scores))
         run, artifacts = after(run, change), kept(artifacts, change)
     return run, artifacts
 
@@ -166,7 +166,7 @@ def test_an_evaluation_is_read_back(content: str, score: float, feedback: str, r
 def test_what_an_evaluator_gave_survives(score: float, feedback: str, rest: dict[str, int]) -> None:
     """Written and read, an evaluation is the same: a resumed and an undisturbed run cannot differ."""
     given_ = Evaluation(score, feedback, rest=rest)
-    change = machine.outcome_change(attrs.evolve(fresh(3, 0.8), current_stage=Stage.EVALUATING), Evaluated(given_))
+    change = machine.advance(attrs.evolve(fresh(3, 0.8), current_stage=Stage.EVALUATING), Evaluated(given_))
     assert change.artifact is not None
     read_back = read_evaluation(change.artifact)
     assert read_back == given_

@@ -56,13 +56,13 @@ def test_a_restore_fences_old_holders(tmp_path: Path) -> None:
     holder = claimed(path, first.run.id)
     assert holder.lease.fencing_token == late.lease.fencing_token
 
-    change = machine.outcome_change(late.run, Produced("too late"))
+    change = machine.advance(late.run, Produced("too late"))
     for lease in (first.lease, late.lease):
         with pytest.raises(loopkit.LeaseLost):
             in_store(path, partial(SqlStore.record, lease=lease, change=change))
     assert in_store(path, lambda store: store.list_artifacts(first.run.id)) == []
 
-    in_store(path, lambda store: store.record(holder.lease, machine.outcome_change(holder.run, Produced("in time"))))
+    in_store(path, lambda store: store.record(holder.lease, machine.advance(holder.run, Produced("in time"))))
     [artifact] = in_store(path, lambda store: store.list_artifacts(first.run.id))
     assert artifact.content == "in time"
     assert in_store(path, lambda store: store.check()) == []

@@ -175,7 +175,7 @@ def change_of(known: Known, plan: Plan) -> Change:
         return machine.released_change(run, "the worker stops")
     if plan.what == "cancel":
         return machine.cancelled_change(run)
-    return machine.outcome_change(run, _outcome(plan))
+    return machine.advance(run, _outcome(plan))
 
 
 def _outcome(plan: Plan) -> Outcome:

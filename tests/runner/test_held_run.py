@@ -87,7 +87,7 @@ async def test_a_taken_over_run_goes_on_after_the_last_finished_stage(finished: 
     run = held.run
     for number in range(finished):
         outcome = Produced(f"old {number}") if number % 2 == 0 else Evaluated(Evaluation(0.1 * number, "more"))
-        run = await store.record(held.lease, machine.outcome_change(run, outcome))
+        run = await store.record(held.lease, machine.advance(run, outcome))
     if run.ended:
         pytest.fail("the run must still be open")
     clock.advance(timedelta(seconds=121))
@@ -136,7 +136,7 @@ async def claimed_apart() -> tuple[Apart, Held]:
     clock = HandClock()
     store = Apart(now=clock)
     lost = await store.start(NewRun(agent_name="writer", inputs={}), ME)
-    await store.record(lost.lease, machine.outcome_change(lost.run, Produced("a draft")))
+    await store.record(lost.lease, machine.advance(lost.run, Produced("a draft")))
     clock.advance(timedelta(seconds=121))
     [held] = await store.claim(ME, {"writer": "d"})
     return store, held
@@ -180,8 +180,8 @@ async def test_a_stored_judgement_that_ends_the_run_is_not_asked_for_again() -> 
     """An evaluation that was stored without its end means the end, and no stage is called."""
     store = MemoryStore()
     held = await store.start(NewRun(agent_name="writer", inputs={}, max_attempts=1), ME)
-    run = await store.record(held.lease, machine.outcome_change(held.run, Produced("done")))
-    change = machine.outcome_change(run, Evaluated(Evaluation(0.9)))
+    run = await store.record(held.lease, machine.advance(held.run, Produced("done")))
+    change = machine.advance(run, Evaluated(Evaluation(0.9)))
     stay = machine.log_change(run, ()).then
     await store.record(held.lease, attrs.evolve(change, then=stay))
     held = attrs.evolve(held, artifacts=tuple(await store.list_artifacts(run.id)))

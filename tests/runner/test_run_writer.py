@@ -149,7 +149,7 @@ async def test_a_runner_that_lost_its_run_writes_nothing_more() -> None:
     async def slow(context: StageContext) -> str:
         clock.advance(timedelta(seconds=121))
         [other] = await store.claim(Claimant(name="there:2"), {"writer": "d"})
-        await store.record(other.lease, machine.outcome_change(other.run, Produced("theirs")))
+        await store.record(other.lease, machine.advance(other.run, Produced("theirs")))
         return "mine"
 
     agent = small_agent(produce=slow)

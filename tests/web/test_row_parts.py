@@ -10,7 +10,7 @@ import pytest
 from loopkit import MemoryStore, wire
 from loopkit.core.journal import Artifact, EventType, NewEvent, RunEvent
 from loopkit.core.lease import Claimant
-from loopkit.core.machine import log_change, outcome_change
+from loopkit.core.machine import advance, log_change
 from loopkit.core.outcome import Evaluated, Evaluation, Produced
 from loopkit.core.run import NewRun, Run
 from loopkit.storage import JournalNews, RunPage, RunQuery
@@ -61,8 +61,8 @@ async def stored_run(store: MemoryStore, *, attempts: int = 3, text: str = LONG)
     )
     run = held.run
     for attempt in range(attempts):
-        run = await store.record(held.lease, outcome_change(run, Produced(f"{attempt} {text}")))
-        run = await store.record(held.lease, outcome_change(run, Evaluated(Evaluation(0.1, text))))
+        run = await store.record(held.lease, advance(run, Produced(f"{attempt} {text}")))
+        run = await store.record(held.lease, advance(run, Evaluated(Evaluation(0.1, text))))
     return run
 
 
@@ -118,12 +118,12 @@ async def test_responses_in_parts_are_the_same_json(store: MemoryStore, text: st
 async def test_the_etag_of_a_streamed_response_changes_with_its_rows(store: MemoryStore) -> None:
     """A new event, artifact or run gives another ETag, and so does a changed run."""
     held = await store.start(NewRun(agent_name="namer", inputs={"text": LONG}, max_attempts=3), Claimant(name="a:1"))
-    run = await store.record(held.lease, outcome_change(held.run, Produced(LONG)))
-    run = await store.record(held.lease, outcome_change(run, Evaluated(Evaluation(0.1, LONG))))
+    run = await store.record(held.lease, advance(held.run, Produced(LONG)))
+    run = await store.record(held.lease, advance(run, Evaluated(Evaluation(0.1, LONG))))
     paths = [f"/api/workflow-{kind}?runId={run.id}" for kind in ("artifacts", "events")] + ["/api/workflows"]
     async with client(make_app(store)) as http:
         before = [(await http.get(path)).headers["etag"] for path in paths]
-        await store.record(held.lease, outcome_change(run, Produced("second")))
+        await store.record(held.lease, advance(run, Produced("second")))
         after = [await http.get(path, headers={"If-None-Match": tag}) for path, tag in zip(paths, before, strict=True)]
     assert [response.status_code for response in after] == [200, 200, 200]
 
@@ -148,11 +148,11 @@ async def test_a_stream_sends_long_events_whole(store: MemoryStore) -> None:
     """Those that were stored before it began, and those that come."""
     held = await store.start(NewRun(agent_name="namer", inputs={}, max_attempts=1), Claimant(name="a:1"))
     app = make_app(store)
-    run = await store.record(held.lease, outcome_change(held.run, Produced(LONG)))
+    run = await store.record(held.lease, advance(held.run, Produced(LONG)))
     async with listening(app, "/api/workflow-events", f"runId={run.id}") as stream:
         first = await stream.event()
         await store.record(held.lease, log_change(run, [_line(n) for n in range(20)]))
-        await store.record(held.lease, outcome_change(run, Evaluated(Evaluation(0.1, LONG))))
+        await store.record(held.lease, advance(run, Evaluated(Evaluation(0.1, LONG))))
         received = [first, *await stream.rest()]
     messages = [{name: value for name, value in (event or {}).items() if name != "#"} for event in received]
     events: Sequence[RunEvent] = await whole(store).list_events(run.id)

@@ -45,36 +45,36 @@ def _with_policy(run: Run, **values: object) -> Run:
 class FlatBeforePassed(Drafting):
     """A revision that passes by no more than min_delta ends the run as a plateau."""
 
-    def outcome_change(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
+    def advance(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
         if isinstance(outcome, Evaluated):
             low = attrs.evolve(run, pass_threshold=1.0)
-            change = super().outcome_change(low, outcome, attempts, spent)
+            change = super().advance(low, outcome, attempts, spent)
             if change.then.reason == "plateau":
                 return change
-        return super().outcome_change(run, outcome, attempts, spent)
+        return super().advance(run, outcome, attempts, spent)
 
 
 @planted(invariants.ENDING)
 class FlatCountsDrafts(Drafting):
     """A draft that is no better than the one before counts as a revision without progress."""
 
-    def outcome_change(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
-        change = super().outcome_change(_with_policy(run, drafts=1), outcome, attempts, spent)
-        return change if change.then.reason == "plateau" else super().outcome_change(run, outcome, attempts, spent)
+    def advance(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
+        change = super().advance(_with_policy(run, drafts=1), outcome, attempts, spent)
+        return change if change.then.reason == "plateau" else super().advance(run, outcome, attempts, spent)
 
 
 @planted(invariants.ENDING)
 class FlatWithoutRounding(Drafting):
     """The difference of two scores is compared as the processor computes it."""
 
-    def outcome_change(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
+    def advance(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
         policy = policy_of(run.policy)
         if isinstance(outcome, Evaluated) and attempts[:-1]:
             best = best_attempt(attempts[:-1])
             assert best is not None
             if outcome.evaluation.score - best.value > policy.stop.min_delta:
                 run = _with_policy(run, stop={})
-        return super().outcome_change(run, outcome, attempts, spent)
+        return super().advance(run, outcome, attempts, spent)
 
 
 @planted(invariants.BASE)
@@ -122,8 +122,8 @@ class PolicyOfTheAgent(Drafting):
 class PlateauWithoutSentence(Drafting):
     """A run that is flat ends without an error message, as one without further attempts does."""
 
-    def outcome_change(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
-        change = super().outcome_change(run, outcome, attempts, spent)
+    def advance(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
+        change = super().advance(run, outcome, attempts, spent)
         if change.then.reason != "plateau":
             return change
         return attrs.evolve(change, then=attrs.evolve(change.then, error_message=None))
@@ -133,8 +133,8 @@ class PlateauWithoutSentence(Drafting):
 class PlateauKeepsTheLast(Drafting):
     """A run that is flat ends with the score of its last attempt."""
 
-    def outcome_change(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
-        change = super().outcome_change(run, outcome, attempts, spent)
+    def advance(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
+        change = super().advance(run, outcome, attempts, spent)
         if change.then.reason != "plateau" or change.artifact is None:
             return change
         return attrs.evolve(change, final_score=change.artifact.score, best_attempt=run.current_attempt)
@@ -144,8 +144,8 @@ class PlateauKeepsTheLast(Drafting):
 class RepeatOutweighsACancel(Repeating):
     """A revision that repeats an output ends the run as failed, although there is a cancel request."""
 
-    def outcome_change(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
-        change = super().outcome_change(run, outcome, attempts, spent)
+    def advance(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
+        change = super().advance(run, outcome, attempts, spent)
         return attrs.evolve(change, cancelled=change.then) if change.then.reason == "repeated_output" else change
 
 
@@ -161,20 +161,20 @@ class ReasonOfTheOtherEnd(Drafting):
 class RepeatEndsADraft(Repeating):
     """A draft that equals an earlier output ends the run."""
 
-    def outcome_change(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
+    def advance(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
         if isinstance(outcome, Produced) and run.current_attempt > 1:
             run = attrs.evolve(run, current_stage=Stage.REVISING)
-        return super().outcome_change(run, outcome, attempts, spent)
+        return super().advance(run, outcome, attempts, spent)
 
 
 @planted(invariants.GOES_ON)
 class RepeatLooksAtTheLastOnly(Repeating):
     """A revision is compared with the attempt before it only."""
 
-    def outcome_change(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
+    def advance(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
         if isinstance(outcome, Produced) and equal_attempt(attempts[-1:], outcome.output, is_json=False) is None:
             run = _with_policy(run, stop={})
-        return super().outcome_change(run, outcome, attempts, spent)
+        return super().advance(run, outcome, attempts, spent)
 
 
 @planted(invariants.ASKED)
@@ -213,27 +213,27 @@ class NoLossIsAllowed(Timed):
 class FlatBeforeBudget(Timed):
     """A run that is flat and has spent its budget ends as a plateau."""
 
-    def outcome_change(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
-        change = super().outcome_change(_with_policy(run, budget={}), outcome, attempts, spent)
+    def advance(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
+        change = super().advance(_with_policy(run, budget={}), outcome, attempts, spent)
         if change.then.reason == "plateau":
             return change
-        return super().outcome_change(run, outcome, attempts, spent)
+        return super().advance(run, outcome, attempts, spent)
 
 
 @planted(invariants.ENDING)
 class BudgetIsSpentAboveItsLimit(Timed):
     """A budget that is spent exactly allows another attempt."""
 
-    def outcome_change(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
-        return super().outcome_change(_with_policy(run, budget={"seconds": 4.001}), outcome, attempts, spent)
+    def advance(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
+        return super().advance(_with_policy(run, budget={"seconds": 4.001}), outcome, attempts, spent)
 
 
 @planted(invariants.ENDING)
 class BudgetBeforeTheEvaluation(Priced):
     """The budget is looked at after each stage, and an output that spends it is never judged."""
 
-    def outcome_change(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
-        change = super().outcome_change(run, outcome, attempts, spent)
+    def advance(self, run: Run, outcome: Outcome, attempts: Attempts, spent: Spent) -> Change:
+        change = super().advance(run, outcome, attempts, spent)
         sentence = spent_sentence(policy_of(run.policy).budget, run.spending.plus(spent.spending))
         if not isinstance(outcome, Produced) or sentence is None:
             return change

@@ -417,12 +417,12 @@ class PolicyProtocol:
             case "end":
                 change = machine.judgement_change(run, attempts, spent)
             case _:
-                change = self.outcome_change(run, _outcome(plan), attempts, spent)
+                change = self.advance(run, _outcome(plan), attempts, spent)
         return change.booked(change.run, spent.calls, spent.spending)
 
-    def outcome_change(self, run: Run, outcome: Outcome, attempts: tuple[PastAttempt, ...], spent: Spent) -> Change:
+    def advance(self, run: Run, outcome: Outcome, attempts: tuple[PastAttempt, ...], spent: Spent) -> Change:
         """Return the machine's change for the outcome of a stage."""
-        return machine.outcome_change(run, outcome, attempts=attempts, spent=spent)
+        return machine.advance(run, outcome, attempts=attempts, spent=spent)
 
 
 def _outcome(plan: Plan) -> Outcome:

@@ -67,7 +67,7 @@ async def test_a_heartbeat_does_not_wait_for_a_row_that_is_locked(shared_postgre
         async with anyio.create_task_group() as tasks:
             with database.writing() as connection:
                 connection.execute(select(tables.runs.c.id).where(tables.runs.c.id == locked.run.id).with_for_update())
-                tasks.start_soon(store.record, locked.lease, machine.outcome_change(locked.run, Produced("a")))
+                tasks.start_soon(store.record, locked.lease, machine.advance(locked.run, Produced("a")))
                 await anyio.sleep(0.05)
                 with anyio.fail_after(1.5):  # less than the writer's patience with a lock
                     beats = await store.heartbeat([locked.lease, free.lease])
@@ -104,7 +104,7 @@ async def test_events_are_numbered_after_those_that_the_holder_does_not_know(
         run = await work(one, held, Produced("text"))
         await other.record(held.lease, logged(run, "c"))
         await one.record(held.lease, logged(run, "d"))
-        run = await one.record(held.lease, machine.outcome_change(run, scored(0.9)))
+        run = await one.record(held.lease, machine.advance(run, scored(0.9)))
         assert run.status is RunStatus.PASSED
         *seqs, last = numbers(database, run.id)
         assert seqs == list(range(1, last + 1))
@@ -127,9 +127,7 @@ async def test_one_change_that_cannot_go_as_meant_takes_none_with_it(database: D
 
         async def record(held: Held) -> None:
             try:
-                results[held.run.id] = await store.record(
-                    held.lease, machine.outcome_change(held.run, Produced("text"))
-                )
+                results[held.run.id] = await store.record(held.lease, machine.advance(held.run, Produced("text")))
             except LeaseLost:
                 results[held.run.id] = None
 

@@ -52,7 +52,7 @@ async def test_large_outputs_come_back_whole(
             held = [await start_one(store) for _ in OUTPUTS]
             async with anyio.create_task_group() as tasks:
                 for one, output in zip(held, OUTPUTS, strict=True):
-                    tasks.start_soon(store.record, one.lease, machine.outcome_change(one.run, Produced(output)))
+                    tasks.start_soon(store.record, one.lease, machine.advance(one.run, Produced(output)))
             kept = [await store.list_artifacts(one.run.id) for one in held]
             assert [artifact.content for [artifact] in kept] == OUTPUTS
         if patience.cancelled_caught:

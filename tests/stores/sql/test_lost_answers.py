@@ -92,7 +92,7 @@ async def test_a_record_is_written_once(store: SqlStore, proxy: Proxy, agent: st
     proxy.lose(loss)
     run = await work(store, held, Produced("a draft"))
     assert proxy.lost == 1
-    run = await store.record(held.lease, machine.outcome_change(run, scored(0.9)))
+    run = await store.record(held.lease, machine.advance(run, scored(0.9)))
     kept = await look(store, run.id)
     assert kept.run.status == "passed"
     assert [a.content for a in kept.artifacts][:1] == ["a draft"]

@@ -87,7 +87,7 @@ async def test_closing_does_not_wait_for_a_silent_server(
     held = await start_one(far_store)
     proxy.silence()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(far_store.record, held.lease, machine.outcome_change(held.run, Produced("a draft")))
+        tasks.start_soon(far_store.record, held.lease, machine.advance(held.run, Produced("a draft")))
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
     await far_store.aclose()  # returns, although the writer still waits

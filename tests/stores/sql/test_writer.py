@@ -70,7 +70,7 @@ async def test_calls_of_one_turn_are_one_commit(store: SqlStore, statements: lis
     claimed, made, ended = await together(
         lambda: store.claim(ANNA, AGENTS, limit=5),
         lambda: store.submit([new_run()]),
-        lambda: store.record(held.lease, machine.outcome_change(run, scored(0.9))),
+        lambda: store.record(held.lease, machine.advance(run, scored(0.9))),
     )
     assert statements.count("COMMIT") == before + 1
     assert ended.status is RunStatus.PASSED
@@ -84,7 +84,7 @@ async def test_changes_of_one_run_keep_their_order(store: SqlStore) -> None:
     line = machine.stage_event(Stage.PRODUCING, 1)
     await together(
         lambda: store.record(held.lease, machine.log_change(held.run, [line])),
-        lambda: store.record(held.lease, machine.outcome_change(held.run, Produced("a"))),
+        lambda: store.record(held.lease, machine.advance(held.run, Produced("a"))),
     )
     assert (await messages(store, held.run.id))[-3:] == ["Producing", "Produced (attempt-1.md)", "Evaluating"]
 
@@ -94,9 +94,9 @@ async def test_a_refused_call_takes_no_neighbour_with_it(store: SqlStore) -> Non
     await store.submit([new_run(idempotency_key="used")])
     first, second = await start_one(store), await start_one(store)
     answers = await together(
-        lambda: store.record(first.lease, machine.outcome_change(first.run, Produced("a"))),
+        lambda: store.record(first.lease, machine.advance(first.run, Produced("a"))),
         lambda: store.submit([new_run(), new_run(idempotency_key="used", max_attempts=9)]),
-        lambda: store.record(forged(second.lease)[0], machine.outcome_change(second.run, Produced("b"))),
+        lambda: store.record(forged(second.lease)[0], machine.advance(second.run, Produced("b"))),
         lambda: store.submit([new_run()]),
     )
     assert answers[0].current_stage is Stage.EVALUATING
@@ -110,11 +110,11 @@ async def test_a_refused_call_takes_no_neighbour_with_it(store: SqlStore) -> Non
 async def test_an_artifact_that_is_there_already_is_not_written_again(store: SqlStore) -> None:
     """The same call made again, after nobody answered the first, gives the run; another result is refused."""
     held = await start_one(store)
-    change = machine.outcome_change(held.run, Produced("a"))
+    change = machine.advance(held.run, Produced("a"))
     run = await store.record(held.lease, change)
     assert await store.record(held.lease, change) == run
     with pytest.raises(LeaseLost):
-        await store.record(held.lease, machine.outcome_change(held.run, Produced("b")))
+        await store.record(held.lease, machine.advance(held.run, Produced("b")))
     assert await store.check() == []
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from loopkit import MemoryStore
 from loopkit.core.journal import EventType, NewEvent
 from loopkit.core.lease import Claimant
-from loopkit.core.machine import log_change, outcome_change
+from loopkit.core.machine import advance, log_change
 from loopkit.core.outcome import Produced
 from loopkit.core.run import NewRun
 from loopkit.testing.hand_clock import HandClock
@@ -94,7 +94,7 @@ async def test_logging_stage_changes_only_the_journal() -> None:
         await store.record(held.lease, line)
         assert await statuses() == [200, 200]
         tags = [(await http.get(path)).headers["etag"] for path in parts]
-        await store.record(held.lease, outcome_change(held.run, Produced("x")))
+        await store.record(held.lease, advance(held.run, Produced("x")))
         assert await statuses() == [200, 200]
 
 

@@ -8,7 +8,7 @@ import loopkit
 from loopkit import Agent, Artifact, MemoryStore
 from loopkit.core.journal import EventType, NewEvent
 from loopkit.core.lease import Claimant
-from loopkit.core.machine import log_change, outcome_change
+from loopkit.core.machine import advance, log_change
 from loopkit.core.outcome import Produced
 from loopkit.core.run import NewRun, Stage
 from tests.web.app_helpers import client, make_app, started, work
@@ -129,7 +129,7 @@ async def test_artifact_is_a_download_with_a_plain_name() -> None:
     async with client(make_app(store, [agent])) as http:
         run = (await http.post("/api/workflows", json={"agentName": "namer", "inputs": {}})).json()
         held = await store.claim_run(Claimant(name="a:1"), run["id"])
-        await store.record(held.lease, outcome_change(held.run, Produced("<b>x"), output_suffix=".tex"))
+        await store.record(held.lease, advance(held.run, Produced("<b>x"), output_suffix=".tex"))
         response = await http.get(f"/agents/{run['id']}/artifacts/1/output")
         assert response.headers["content-disposition"] == 'attachment; filename="attempt-1.tex"'
         assert response.headers["content-security-policy"] == "sandbox; default-src 'none'"
@@ -175,7 +175,7 @@ async def test_output_is_shown_once_and_no_id_twice() -> None:
             for name in ("data-1.csv", "data-2.csv", "attempt-1.md")
         ]
         await store.record(held.lease, log_change(held.run, lines[:2]))
-        changed = outcome_change(held.run, Produced("The output"), output_suffix=".md")
+        changed = advance(held.run, Produced("The output"), output_suffix=".md")
         await store.record(held.lease, changed)
         page = (await http.get(f"/agents/{run['id']}")).text
         assert page.count('<details class="artifact"') == 1

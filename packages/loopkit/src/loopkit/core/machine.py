@@ -12,7 +12,7 @@ Rules:
 The name of a function says what it returns: ``..._signal`` a signal, ``..._event`` an event of the journal,
 ``..._change`` a write to a held run, ``decide_...`` what a claim or a request does.
 
-Worked example, an evaluator's score of 0.9 for a run in ``evaluating`` with a threshold of 0.8: :func:`outcome_change`
+Worked example, an evaluator's score of 0.9 for a run in ``evaluating`` with a threshold of 0.8: :func:`advance`
 asks :func:`score_signal`, which returns ``SCORE_PASSED``; ``NEXT[evaluating][SCORE_PASSED]`` is ``passed``. The change
 holds the evaluation as an artifact, the event with the score, the next state ``passed`` with its event, and, for the
 case that the store finds a cancel request in the row, the next state ``cancelled`` with its own event.
@@ -42,6 +42,7 @@ __all__ = [
     "Best",
     "Signal",
     "State",
+    "advance",
     "better_score",
     "cancelled_change",
     "cancelled_next",
@@ -50,7 +51,6 @@ __all__ = [
     "log_change",
     "lost_message",
     "next_state",
-    "outcome_change",
     "queued_event",
     "released_change",
     "score_signal",
@@ -183,7 +183,7 @@ def _spent_sentence(run: Run, spent: Spent) -> str | None:
     return None if budget is NO_BUDGET else spent_sentence(budget, run.spending.plus(spent.spending), spent.unknowns)
 
 
-def outcome_change(
+def advance(
     run: Run,
     outcome: Outcome,
     *,
@@ -207,7 +207,7 @@ def outcome_change(
 
 
 def judgement_change(run: Run, attempts: Sequence[PastAttempt], spent: Spent = NOTHING_SPENT) -> Change:
-    """Build the rest of a change of which only the evaluation was stored, as :func:`outcome_change` builds it."""
+    """Build the rest of a change of which only the evaluation was stored, as :func:`advance` builds it."""
     evaluation = attempts[-1].evaluation
     assert evaluation is not None
     return _scored_change(run, evaluation.score, attempts, spent)

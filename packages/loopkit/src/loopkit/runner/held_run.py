@@ -162,17 +162,17 @@ class HeldRun:
         change = resumption.change
         if (fault := _row_fault(self.run)) is not None:
             message = f"the row of this run cannot be read: {fault}"
-            change = machine.outcome_change(self.run, Errored(message))
+            change = machine.advance(self.run, Errored(message))
         if change is None:
             try:
                 inputs = await self._checked_inputs()
             except InvalidInputs as error:
-                change = machine.outcome_change(self.run, Errored(str(error)))
+                change = machine.advance(self.run, Errored(str(error)))
             else:
                 fault = self._agent.threshold_fault(self.run.pass_threshold)
                 if fault is None:
                     return _StageInput(inputs, resumption.attempts)
-                change = machine.outcome_change(self.run, Errored(f"the pass threshold {fault}"))
+                change = machine.advance(self.run, Errored(f"the pass threshold {fault}"))
         await self._writer.record(change)
         return None
 
@@ -286,7 +286,7 @@ class HeldRun:
         What was spent decides about a budget alone here; the writer books it with any change.
         """
         has_budget = policy_of(self.run.policy).budget is not NO_BUDGET
-        change = machine.outcome_change(
+        change = machine.advance(
             self.run,
             outcome,
             output_suffix=self._agent.output_suffix,

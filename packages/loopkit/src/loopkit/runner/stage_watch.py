@@ -101,4 +101,4 @@ class StageWatch:
         logger.error("stage %s of run %s %s", self._run.current_stage, self._run.id, message)
         stage = self._run.current_stage
         assert stage is not None
-        await self._end_run(machine.outcome_change(self._run, Errored(message, part=self._part).in_stage(stage)))
+        await self._end_run(machine.advance(self._run, Errored(message, part=self._part).in_stage(stage)))

@@ -138,7 +138,7 @@ class LedgerSuite(Cases):
                 change = machine.cancelled_change(held.run)
                 change = attrs.evolve(change, then=attrs.evolve(change.then, status=RunStatus.FAILED))
             else:
-                change = machine.outcome_change(held.run, Produced("one"))
+                change = machine.advance(held.run, Produced("one"))
             if ends_in is RunStatus.CANCELLED:
                 await storage.request_cancel(held.run.id)
             call, verdict = new_call(f"call {number}", input_tokens=3), new_verdict("a")
@@ -153,7 +153,7 @@ class LedgerSuite(Cases):
         assert isinstance(storage, Ledger)
         held = await start_one(storage)
         await work(storage, held, Produced("one"))
-        other = machine.outcome_change(held.run, Produced("another"))
+        other = machine.advance(held.run, Produced("another"))
         for lease, change in (
             (held.lease, other),
             *((lease, machine.log_change(held.run, [])) for lease in forged(held.lease)),
@@ -169,7 +169,7 @@ class LedgerSuite(Cases):
         assert isinstance(storage, Ledger)
         held = await start_one(storage)
         call, verdict = new_call("x", input_tokens=3, cost_nanos=9), new_verdict("a")
-        for change in machine.log_change(held.run, []), machine.outcome_change(held.run, Produced("one")):
+        for change in machine.log_change(held.run, []), machine.advance(held.run, Produced("one")):
             for _ in range(2):
                 run = await storage.record(held.lease, with_ledger(change, call, verdict))
             assert run.spending == spending_of([call])

@@ -336,7 +336,7 @@ def _outcome(run: Run, random: Random) -> Outcome:
 
 async def _advance(side: Side, random: Random) -> Run | None:
     def change(run: Run, drawn: Random, attempts: Sequence[PastAttempt]) -> Change:
-        return machine.outcome_change(run, _outcome(run, drawn), attempts=attempts)
+        return machine.advance(run, _outcome(run, drawn), attempts=attempts)
 
     return await _record(side, random, change)
 

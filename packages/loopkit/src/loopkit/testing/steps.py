@@ -53,7 +53,7 @@ async def work(storage: Storage, held: Held, *outcomes: Outcome) -> Run:
     """Record the outcomes of the next stages of a held run, and return the run after the last."""
     run = held.run
     for outcome in outcomes:
-        run = await storage.record(held.lease, machine.outcome_change(run, outcome))
+        run = await storage.record(held.lease, machine.advance(run, outcome))
     return run
 
 

@@ -32,10 +32,10 @@ from loopkit.testing.steps import (
 )
 
 BOUNDARIES: Final[dict[str, Callable[[Run], Change]]] = {
-    "next stage": lambda run: machine.outcome_change(run, scored(0.1)),
-    "passed": lambda run: machine.outcome_change(run, scored(0.9)),
-    "attempts spent": lambda run: machine.outcome_change(run, scored(0.1)),
-    "error": lambda run: machine.outcome_change(run, Errored("broken")),
+    "next stage": lambda run: machine.advance(run, scored(0.1)),
+    "passed": lambda run: machine.advance(run, scored(0.9)),
+    "attempts spent": lambda run: machine.advance(run, scored(0.1)),
+    "error": lambda run: machine.advance(run, Errored("broken")),
     "release": lambda run: machine.released_change(run, "stop"),
     "cancel seen": machine.cancelled_change,
 }
@@ -154,7 +154,7 @@ class CancelCases(Cases):
         """Either the request was first and the run is cancelled, or the end was first and the request is refused."""
         held = await start_one(storage)
         run = await work(storage, held, Produced("one"))
-        change = machine.outcome_change(run, scored(0.9))
+        change = machine.advance(run, scored(0.9))
 
         async def ask() -> str:
             try:

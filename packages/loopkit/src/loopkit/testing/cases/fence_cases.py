@@ -71,8 +71,8 @@ LOSSES: Final[list[Loss]] = [
     *(_taken_over, _taken_over_and_ended, _released, _released_and_claimed, _passed, _failed, _cancelled),
 ]
 WRITES: Final[dict[str, Writing]] = {
-    "result": lambda run: machine.outcome_change(run, Produced("too late")),
-    "error": lambda run: machine.outcome_change(run, Errored("too late")),
+    "result": lambda run: machine.advance(run, Produced("too late")),
+    "error": lambda run: machine.advance(run, Errored("too late")),
     "log": lambda run: machine.log_change(run, [NewEvent(event_type=EventType.LOG, message="too late")]),
     "release": lambda run: machine.released_change(run, "too late"),
     "cancelled": machine.cancelled_change,
@@ -100,7 +100,7 @@ class FencingCases(Cases):
         """The score of a runner that lost its run neither ends the run nor becomes its best score."""
         first = await start_one(storage)
         run = await work(storage, first, Produced("mine"))
-        late = machine.outcome_change(run, scored(1.0))
+        late = machine.advance(run, scored(1.0))
         fall_silent(storage, clock)
         second = await claim_one(storage, BORIS)
         with pytest.raises(LeaseLost):
@@ -140,7 +140,7 @@ class FencingCases(Cases):
     async def test_of_a_late_write_and_a_takeover_at_once_one_wins(self, storage: Storage, clock: StoreClock) -> None:
         """Whichever is first, the journal has one order of events and the run one holder."""
         held = await start_one(storage)
-        change = machine.outcome_change(held.run, Errored("gave up"))
+        change = machine.advance(held.run, Errored("gave up"))
         fall_silent(storage, clock)
 
         async def write() -> str:
@@ -221,7 +221,7 @@ class FencingCases(Cases):
         """A recorded stage and a log entry are signs of life."""
         held = await start_one(storage)
         run = held.run
-        for change in (machine.outcome_change(run, Produced("one")), None):
+        for change in (machine.advance(run, Produced("one")), None):
             clock.advance(storage.stalled_after)
             run = await storage.record(held.lease, change or machine.log_change(run, []))
             assert not run.stalled

@@ -46,7 +46,7 @@ class PolicyCases(Cases):
         assert released.end_reason is None
         held = await claim_one(storage)
         await storage.request_cancel(held.run.id)
-        late = await storage.record(held.lease, machine.outcome_change(held.run, Produced("x")))
+        late = await storage.record(held.lease, machine.advance(held.run, Produced("x")))
         assert late.end_reason == "cancel_requested"
         held = await start_one(storage)
         await storage.request_cancel(held.run.id)
@@ -102,14 +102,14 @@ class PolicyCases(Cases):
         held = await start_one(storage, max_attempts=9, policy={"stop": {"patience": 1}})
         run = await work(storage, held, Produced("1"), scored(0.5), Produced("2"))
         attempts = attempts_of(await storage.list_artifacts(run.id))
-        run = await storage.record(held.lease, machine.outcome_change(run, scored(0.5), attempts=attempts))
+        run = await storage.record(held.lease, machine.advance(run, scored(0.5), attempts=attempts))
         assert (run.status, run.end_reason, run.final_score, run.best_attempt) == (RunStatus.FAILED, "plateau", 0.5, 1)
         assert (run.error_message or "").endswith("(plateau)")
         assert run == await storage.get_run(run.id)
         held = await start_one(storage, max_attempts=9, policy={"stop": {"repeat": True}})
         run = await work(storage, held, Produced("1"), scored(0.5))
         attempts = attempts_of(await storage.list_artifacts(run.id))
-        run = await storage.record(held.lease, machine.outcome_change(run, Produced("1"), attempts=attempts))
+        run = await storage.record(held.lease, machine.advance(run, Produced("1"), attempts=attempts))
         assert (run.status, run.end_reason) == (RunStatus.FAILED, "repeated_output")
         assert [artifact.content for artifact in await storage.list_artifacts(run.id)][-1] == "1"
         assert run == await storage.get_run(run.id)

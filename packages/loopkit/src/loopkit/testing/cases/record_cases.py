@@ -89,7 +89,7 @@ class RecordCases(Cases):
             (None, 2, 0.9, 2),
         ]
         for outcome, fields in zip(WHOLE, expected, strict=True):
-            run = await storage.record(held.lease, machine.outcome_change(run, outcome))
+            run = await storage.record(held.lease, machine.advance(run, outcome))
             assert run == await storage.get_run(run.id)
             assert (run.current_stage, run.current_attempt, run.final_score, run.best_attempt) == fields
         assert run.status is RunStatus.PASSED
@@ -156,11 +156,9 @@ class RecordCases(Cases):
     async def test_an_output_may_be_json_or_have_another_suffix(self, storage: Storage) -> None:
         """The artifact says whether it is JSON, and has the file name that the machine chose."""
         held = await start_one(storage)
-        run = await storage.record(
-            held.lease, machine.outcome_change(held.run, Produced('{"b":1,"a":[]}', is_json=True))
-        )
+        run = await storage.record(held.lease, machine.advance(held.run, Produced('{"b":1,"a":[]}', is_json=True)))
         run = await work(storage, attrs.evolve(held, run=run), scored(0.1))
-        await storage.record(held.lease, machine.outcome_change(run, Produced("x = 1"), output_suffix=".py"))
+        await storage.record(held.lease, machine.advance(run, Produced("x = 1"), output_suffix=".py"))
         artifacts = await storage.list_artifacts(run.id)
         assert [(a.filename, a.is_json) for a in artifacts] == [
             *(("attempt-1.json", True), ("attempt-1.eval.json", True), ("attempt-2.py", False)),
@@ -179,7 +177,7 @@ class RecordCases(Cases):
     async def test_the_same_result_is_written_once(self, storage: Storage, clock: StoreClock) -> None:
         """Repeated after a lost answer, the call returns the run as it is now and writes nothing."""
         held = await start_one(storage)
-        first = machine.outcome_change(held.run, Produced("one"))
+        first = machine.advance(held.run, Produced("one"))
         run = await storage.record(held.lease, first)
         before = await look(storage, run.id)
         clock.advance(TICK)
@@ -197,7 +195,7 @@ class RecordCases(Cases):
         await work(storage, held, Produced("one"))
         before = await look(storage, held.run.id)
         with pytest.raises(LeaseLost):
-            await storage.record(held.lease, machine.outcome_change(held.run, Produced("another")))
+            await storage.record(held.lease, machine.advance(held.run, Produced("another")))
         assert await look(storage, held.run.id) == before
 
     async def test_logs_are_written_while_a_stage_works(self, storage: Storage) -> None:
@@ -312,7 +310,7 @@ class RecordCases(Cases):
         held = await start_one(storage)
         run = held.run
         for outcome in WHOLE:
-            change = machine.outcome_change(run, outcome)
+            change = machine.advance(run, outcome)
             run, _ = await in_threads(
                 [lambda change=change: storage.record(held.lease, change), lambda: storage.watch([held.lease])]  # type: ignore[misc]
             )
