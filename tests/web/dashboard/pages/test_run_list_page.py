@@ -14,7 +14,8 @@ async def test_texts_of_the_list() -> None:
         await started(http)
         await work(store)
         await started(http)
-        page = PageReader(await http.get("/agents"))
+        response = await http.get("/agents")
+        page = PageReader(response)
         for text in (
             "Agent Workflows",
             "Monitor and control automated workflows",
@@ -23,6 +24,7 @@ async def test_texts_of_the_list() -> None:
             "Passed (0.90)",
         ):
             assert text in page.text
+            assert text in response.text, "a program that searches the HTML finds it as well"
         assert (await http.get("/")).headers["location"] == "/agents"
 
 
