@@ -18,6 +18,8 @@ from tests.cli.conftest import Program
 
 ROOT = Path(__file__).parents[2]
 
+TOKEN = "s3cret"
+
 SHUT_OUT = [
     ["--host", "0.0.0.0"],
     ["--host", "::"],
@@ -89,16 +91,17 @@ def test_a_worker_beside_it_leaves_out_what_it_cannot_load(cli: Program) -> None
 
 def test_a_token_and_host_names_keep_others_out(cli: Program) -> None:
     """On every address a token opens, names that were not allowed are 421, and the start says which are."""
-    options = ("--host", "0.0.0.0", "--token", "s3cret-s3cret-s3cret", "--allowed-host", "runs.example")
+    options = ("--host", "0.0.0.0", "--token", TOKEN, "--allowed-host", "runs.example")
     with serving(cli.folder, *options) as (process, address, said), httpx.Client(base_url=address) as http:
-        token = {"Authorization": "Bearer s3cret-s3cret-s3cret"}
+        token = {"Authorization": f"Bearer {TOKEN}"}
         assert http.get("/api/workflows").status_code == 401
         assert http.get("/api/workflows", headers=token).status_code == 200
         assert http.get("/api/workflows", headers=token | {"Host": "runs.example"}).status_code == 200
         assert http.get("/api/workflows", headers=token | {"Host": "evil.example"}).status_code == 421
         assert http.get("/api/health", headers={"Host": "10.0.0.5"}).json() == {"status": "ok"}
-        assert "s3cret-s3cret-s3cret" not in "".join(said)
+        assert TOKEN not in "".join(said)
         assert any("--allowed-host" in line for line in said)
+        assert any("fewer than 16 characters" in line for line in said)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
 

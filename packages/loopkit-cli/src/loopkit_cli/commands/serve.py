@@ -43,8 +43,8 @@ logger = logging.getLogger("loopkit_cli")
     metavar="T",
     envvar="LOOPKIT_TOKEN",
     show_envvar=True,
-    help="Token that clients must present, of at least 16 characters; auto makes a random one and prints the address "
-    "that signs a browser in. Better set the variable: options are visible to every user of the machine.",
+    help="Token that clients must present, best of 16 characters or more; auto makes a random one and prints the "
+    "address that signs a browser in. Better set the variable: options are visible to every user of the machine.",
 )
 @click.option(
     "--allowed-host",

@@ -25,8 +25,8 @@ from loopkit_web import AccessHook, App, LoopbackOnly, TokenAccess, allow_all, c
 
 __all__ = ["serve"]
 
-MIN_TOKEN_CHARS: Final = 16
-"""Fewest characters of a token that is accepted."""
+ADVISED_TOKEN_CHARS: Final = 16
+"""Fewest characters of a token that is accepted without a warning."""
 
 _LAST_RESPONSES_SECONDS: Final = 10
 """Seconds that responses under way may take after a stop was requested."""
@@ -54,7 +54,7 @@ async def serve(
 
     Args:
         agents: the agents whose runs can be started.
-        token: what clients must present; at least 16 characters.
+        token: what clients must present.
         announce: writes one line of what to know at the start.
         shows_token: print the address that signs a browser in, with the token.
         worked: the agents whose runs are also worked here; None: no runs are worked.
@@ -63,7 +63,6 @@ async def serve(
         UnusableOption: the address cannot be listened on, it is open to other machines without a token or
             ``allow_unauthenticated``, or a host name or token is invalid.
     """
-    _check_token(token)
     with ExitStack() as opened:
         sockets = [opened.enter_context(listening) for listening in listen(host, port)]
         if token is None and not allow_unauthenticated:
@@ -109,14 +108,6 @@ def _check_loopback(sockets: Sequence[socket.socket], host: str) -> None:
         raise UnusableOption(
             f"{host or 'every address'} is open to other machines: give --token (LOOPKIT_TOKEN), "
             "or --allow-unauthenticated if everyone who can reach it may do everything"
-        )
-
-
-def _check_token(token: str | None) -> None:
-    if token is not None and len(token) < MIN_TOKEN_CHARS:
-        raise UnusableOption(
-            f"--token (LOOPKIT_TOKEN) must have at least {MIN_TOKEN_CHARS} characters, since a shorter one can be "
-            "guessed; --token auto makes a random one"
         )
 
 
@@ -168,6 +159,11 @@ def _announce(
     if wildcard:
         names = ", ".join(["localhost", *hosts])
         announce(f"Accepted host names: {names}. For another one give --allowed-host NAME, as browsers will write it.")
+    if token is not None and len(token) < ADVISED_TOKEN_CHARS:
+        announce(
+            f"Warning: --token (LOOPKIT_TOKEN) has fewer than {ADVISED_TOKEN_CHARS} characters, so it can be guessed; "
+            "--token auto makes a random one."
+        )
     if shows_token:
         announce(
             f"Open http://{shown}:{port}/sign-in?token={token} to sign a browser in. The token is not shown again."
