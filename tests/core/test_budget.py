@@ -98,6 +98,7 @@ def test_what_is_left() -> None:
         (Budget(tokens=100), NO_SPENDING, Unknowns(unpriced="a call to x:m"), None),
         (Budget(seconds=2), Spending(stage_seconds=1.9), Unknowns(), None),
         (Budget(seconds=2), Spending(stage_seconds=2), Unknowns(), "2.0 of 2 seconds"),
+        (Budget(seconds=0.8), Spending(stage_seconds=sum(0.1 for _ in range(8))), Unknowns(), "0.8 of 0.8 seconds"),
         (
             Budget(tokens=1),
             Spending(input_tokens=1),

@@ -30,6 +30,9 @@ __all__ = [
 
 BUDGET_KEYS: Final = ("usd", "tokens", "seconds")
 
+_DECIMALS: Final = 9
+"""Decimals to which a computed number is rounded before it is compared."""
+
 MOST_TOKENS: Final = 2**63 - 1
 MOST_AMOUNT: Final = 1e9
 
@@ -119,7 +122,8 @@ def spent_sentence(budget: Budget, spending: Spending, unknowns: Unknowns = NO_U
     if budget == NO_BUDGET:
         return None
     parts = [*_spent_usd(budget, spending, unknowns), *_spent_tokens(budget, spending, unknowns)]
-    if budget.seconds is not None and spending.stage_seconds >= budget.seconds:
+    # A sum of ten stages of 0.1 s is not 1.0 yet, and depends on the order in which it was added up.
+    if budget.seconds is not None and round(spending.stage_seconds, _DECIMALS) >= budget.seconds:
         parts.append(f"{spending.stage_seconds:.1f} of {budget.seconds:g} seconds")
     if not parts:
         return None
