@@ -31,7 +31,6 @@ MORE_FILES = {
     "packages/loopkit/src/loopkit/agents": 16,  # what all kinds of stages share: values, calls, results, templates
     "packages/loopkit/src/loopkit/core": 16,  # one file per kind of value, and the functions over it
     "packages/loopkit/src/loopkit/runner": 15,
-    "packages/loopkit/src/loopkit/stores/sql/operations": 16,  # one file per verb, or for what belongs together
 }
 """Folders that may hold more files, and how many."""
 

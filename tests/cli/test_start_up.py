@@ -26,7 +26,7 @@ SLOW = {
     ),
     *("turso_serverless", "uvicorn", "yaml", "loopkit.runner", "loopkit_cli.servers.server", "loopkit_web"),
     *("sqlalchemy.dialects.postgresql", "loopkit.stores.sql.databases.libsql"),
-    *("loopkit.stores.sql.operations.figures", "loopkit.stores.sql.operations.invariants"),
+    *("loopkit.stores.sql.operations.figures", "loopkit.stores.sql.operations.checks.invariants"),
     *("loopkit.stores.sql.writes.write_path", "loopkit.stores.sql.statements.claims"),
 }
 """What takes more than some ten milliseconds to load, or stands for a part that does."""
@@ -46,7 +46,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "events last": {"sqlalchemy"},
     "artifacts last": {"sqlalchemy"},
     "stats": {"sqlalchemy", "loopkit.stores.sql.operations.figures"},
-    "verify": {"sqlalchemy", "loopkit.stores.sql.operations.invariants"},
+    "verify": {"sqlalchemy", "loopkit.stores.sql.operations.checks.invariants"},
     "agents": {*AGENTS},
     "submit writer --input topic=x": {"sqlalchemy", *AGENTS, *WRITES},
     "cancel last": {"sqlalchemy", *WRITES},

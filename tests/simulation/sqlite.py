@@ -14,7 +14,7 @@ from loopkit import LeaseLost, Run, wire
 from loopkit.core.journal import Change
 from loopkit.core.lease import Lease
 from loopkit.storage import RunnerInfo, Storage
-from loopkit.stores.sql.operations.invariants import RULE_GROUPS
+from loopkit.stores.sql.operations.checks.invariants import RULE_GROUPS
 from loopkit.stores.sql.store import SqlStore
 from loopkit.stores.sql.wakeups.hub import PollTimer, Wakeups
 from loopkit.stores.sql.writes.lanes import Close, Perform

@@ -1,6 +1,6 @@
 """Runs of every kind, as loopkit leaves them and as other programs write them, for any database."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import attrs
 
+import loopkit
 from loopkit.core import machine
 from loopkit.core.ledger.calls import CallState, spending_of
 from loopkit.core.outcome import Produced
@@ -46,9 +47,33 @@ async def _work_some(store: Any) -> dict[str, str]:
     made["judging"] = (held := await start_one(store)).run.id
     await work(store, held, Produced("a"))
     made["other_running"] = (await start_one(store)).run.id
+    made |= await _work_by_policy(store)
     made["queued"] = (await submit_one(store, idempotency_key="a key")).id
     made["retried"] = (await store.retry(made["failed"])).id
     return made
+
+
+async def _work_by_policy(store: Any) -> dict[str, str]:
+    """Let a runner work runs to the ends that only a policy gives, and some like them without one."""
+
+    async def worked(scores: Sequence[float], outputs: str = "abc", **settings: Any) -> str:
+        def make(context: loopkit.StageContext) -> str:
+            context.report_usage(model="m", input_tokens=4, output_tokens=2)
+            return outputs[context.attempt - 1]
+
+        def judge(context: loopkit.StageContext) -> float:
+            return scores[context.attempt - 1]
+
+        agent = loopkit.Agent(name="a", produce=make, evaluate=judge, **{"max_attempts": 5, **settings})
+        return (await loopkit.run(agent, {}, store=store)).run.id
+
+    return {
+        "flat": await worked([0.5, 0.55], stop=loopkit.Stop(patience=1, min_delta=0.1)),
+        "steady": await worked([0.5, 0.5, 0.9]),
+        "broke": await worked([0.5, 0.5], budget=loopkit.Budget(tokens=10)),
+        "repeated": await worked([0.5, 0.7], "aaa", drafts=2, stop=loopkit.Stop(repeat=True)),
+        "twice": await worked([0.5, 0.9], "aa"),
+    }
 
 
 async def _book(store: Any, held: Held, run: Run) -> Run:

@@ -1,22 +1,41 @@
 """Every rule finds the rows that break it, and no others."""
 
+import random
 import sqlite3
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from sqlalchemy import Connection, text
 
 import loopkit
+from loopkit.core import machine
+from loopkit.core.audit import policy_audit
+from loopkit.core.outcome import Produced
+from loopkit.core.policy import Definition
 from loopkit.core.run import EndReason
 from loopkit.stores.sql.databases.database import Database
 from loopkit.stores.sql.databases.postgresql import PostgresqlDatabase
 from loopkit.stores.sql.databases.urls import open_database
-from loopkit.stores.sql.operations import export, invariants, verify
+from loopkit.stores.sql.operations import export, verify
+from loopkit.stores.sql.operations.checks import invariants
+from loopkit.testing import steps
+from loopkit.testing.steps import ANNA, scored, start_one
 from tests.stores.sql import history_helpers
 from tests.stores.sql.conftest import Foreign
+
+
+def _ended_as(reason: str, kind: str) -> str:
+    return f"UPDATE workflow_runs SET end_reason = '{reason}' WHERE id = :{kind}"
+
+
+def _with_policy(policy: str, kind: str) -> str:
+    return f"UPDATE workflow_runs SET policy = '{policy}' WHERE id = :{kind}"
+
 
 PLANTS: list[tuple[set[str], str]] = [
     (
@@ -32,7 +51,7 @@ PLANTS: list[tuple[set[str], str]] = [
         {"score-in-range", "final-score-is-best", "best-attempt-has-score"},
         "UPDATE workflow_runs SET final_score = 1.5 WHERE id = :passed",
     ),
-    ({"passed-by-score"}, "UPDATE workflow_runs SET pass_threshold = 0.95 WHERE id = :passed"),
+    ({"passed-by-score", "end-follows-policy"}, "UPDATE workflow_runs SET pass_threshold = 0.95 WHERE id = :passed"),
     (
         {"passed-by-score", "final-score-is-best", "best-attempt-has-score"},
         "UPDATE workflow_runs SET final_score = NULL WHERE id = :passed",
@@ -64,7 +83,7 @@ PLANTS: list[tuple[set[str], str]] = [
         UPDATE workflow_events SET metadata = NULL WHERE run_id = :passed
         AND seq = (SELECT event_seq FROM workflow_runs WHERE id = :passed)""",
     ),
-    ({"status-matches-end"}, "UPDATE workflow_runs SET status = 'failed' WHERE id = :passed"),
+    ({"status-matches-end", "end-follows-policy"}, "UPDATE workflow_runs SET status = 'failed' WHERE id = :passed"),
     (
         {"end-in-journal"},
         (
@@ -73,9 +92,15 @@ PLANTS: list[tuple[set[str], str]] = [
         ),
     ),
     (
-        {"failure-reason-known"},
+        {"failure-reason-known", "reason-matches-end"},
         """UPDATE workflow_events SET metadata = '{"status": "failed", "reason": "bad luck"}' WHERE run_id = :failed
         AND seq = (SELECT event_seq FROM workflow_runs WHERE id = :failed)""",
+    ),
+    ({"reason-matches-end"}, "UPDATE workflow_runs SET end_reason = NULL WHERE id = :failed"),
+    ({"reason-only-when-ended"}, "UPDATE workflow_runs SET end_reason = 'plateau' WHERE id = :queued"),
+    (
+        {"stage-error-in-journal"},
+        "UPDATE workflow_events SET event_type = 'log' WHERE run_id = :failed AND event_type = 'error'",
     ),
     (
         {"scores-in-journal"},
@@ -103,10 +128,10 @@ PLANTS: list[tuple[set[str], str]] = [
     ),
     ({"artifacts-in-order"}, "DELETE FROM workflow_artifacts WHERE run_id = 'f_passed' AND attempt = 1"),
     (
-        {"attempts-bounded", "attempt-matches-end"},
+        {"attempts-bounded", "attempt-matches-end", "continues-by-policy"},
         "UPDATE workflow_runs SET max_attempts = 1, current_attempt = 1 WHERE id = :passed",
     ),
-    ({"no-attempt-after-a-pass"}, "UPDATE workflow_runs SET pass_threshold = 0.25 WHERE id = :passed"),
+    ({"continues-by-policy"}, "UPDATE workflow_runs SET pass_threshold = 0.25 WHERE id = :passed"),
     (
         {"final-score-is-best", "best-attempt-has-score"},
         "UPDATE workflow_runs SET final_score = 0.85 WHERE id = :passed",
@@ -180,7 +205,35 @@ PLANTS: list[tuple[set[str], str]] = [
         {"tags-bounded"},
         "INSERT INTO loopkit_tags (run_id, tag) VALUES " + ", ".join(f"(:passed, 't{number}')" for number in range(21)),
     ),
+    ({"end-follows-policy"}, _with_policy("""{"budget": {"tokens": 13}}""", "broke")),
+    ({"continues-by-policy"}, _with_policy("""{"stop": {"patience": 1}}""", "steady")),
+    ({"stage-follows-policy"}, _with_policy("""{"drafts": 2}""", "passed")),
+    ({"repeat-follows-policy"}, _with_policy("""{"stop": {"repeat": true}}""", "twice")),
 ]
+POLICY_PLANTS: list[tuple[set[str], str]] = [
+    ({"end-follows-policy"}, "UPDATE workflow_runs SET max_attempts = 2 WHERE id = :spent"),
+    ({"end-follows-policy", "reason-matches-end"}, _ended_as("attempts_spent", "passed")),
+    ({"end-follows-policy", "reason-matches-end"}, _ended_as("attempts_spent", "flat")),
+    ({"end-follows-policy", "reason-matches-end"}, _ended_as("attempts_spent", "failed")),
+    ({"end-follows-policy", "continues-by-policy", "reason-matches-end"}, _ended_as("repeated_output", "spent")),
+    ({"end-follows-policy", "reason-matches-end"}, _ended_as("runner_lost", "failed")),
+    ({"continues-by-policy", "reason-matches-end"}, _ended_as("stage_error", "flat")),
+    ({"end-follows-policy"}, _with_policy("""{"stop": {"patience": 2, "minDelta": 0.1}}""", "flat")),
+    ({"end-follows-policy"}, _with_policy("""{"stop": {"patience": 1, "minDelta": 0.01}}""", "flat")),
+    ({"end-follows-policy"}, _with_policy("""{"drafts": 2}""", "repeated")),
+    ({"end-follows-policy"}, _with_policy("""{"drafts": "two"}""", "passed")),
+    ({"end-follows-policy"}, "UPDATE workflow_runs SET error_message = NULL WHERE id = :flat"),
+    ({"end-follows-policy"}, "UPDATE workflow_runs SET error_message = 'it broke' WHERE id = :spent"),
+    ({"continues-by-policy"}, _with_policy("""{"budget": {"tokens": 6}}""", "broke")),
+    ({"continues-by-policy"}, _with_policy("""{"budget": {"usd": 1}}""", "twice")),
+    ({"stage-follows-policy"}, _with_policy("""{"stop": {"repeat": true}}""", "repeated")),
+    (
+        {"repeat-follows-policy"},
+        """UPDATE workflow_artifacts SET content = '{"score": 0.4}' WHERE run_id = :repeated
+        AND artifact_type = 'evaluation' AND attempt = 2""",
+    ),
+]
+"""Decided in Python alike for every database, so they are planted on SQLite alone."""
 ON_TEXT_TIMES = [({"time-readable"}, "UPDATE workflow_runs SET heartbeat_at = 'soon' WHERE id = 'f_queued'")]
 
 
@@ -209,9 +262,8 @@ def rules_broken(database: Database, change: Callable[[Connection], None]) -> se
     return {violation.rule for violation in found}
 
 
-def test_every_rule_finds_its_violation(filled: Database, recorded: tuple[dict[str, str], Any]) -> None:
-    """Each planted violation is reported by its rule and by no other."""
-    made = recorded[0]
+def assert_found(database: Database, made: dict[str, str], plants: Iterable[tuple[set[str], str]]) -> None:
+    """Check that each planted violation is reported by its rules and by no others."""
 
     def plant(statements: str) -> Callable[[Connection], None]:
         def change(connection: Connection) -> None:
@@ -221,15 +273,28 @@ def test_every_rule_finds_its_violation(filled: Database, recorded: tuple[dict[s
 
         return change
 
-    plants = PLANTS + (ON_TEXT_TIMES if not isinstance(filled, PostgresqlDatabase) else [])
-    found = [(statement, names, rules_broken(filled, plant(statement))) for names, statement in plants]
+    found = [(statement, names, rules_broken(database, plant(statement))) for names, statement in plants]
     assert [one for one in found if one[1] != one[2]] == []
+
+
+def test_every_rule_finds_its_violation(filled: Database, recorded: tuple[dict[str, str], Any]) -> None:
+    """Each planted violation is reported by its rule and by no other."""
+    assert_found(filled, recorded[0], PLANTS + (ON_TEXT_TIMES if not isinstance(filled, PostgresqlDatabase) else []))
+
+
+def test_every_decision_of_a_policy_is_made_again(
+    sqlite_database: Database, recorded: tuple[dict[str, str], list[dict[str, Any]]]
+) -> None:
+    """An end, an attempt, a stage or a judgement that another policy leads to is reported, and nothing else."""
+    with sqlite_database.writing() as connection:
+        export.import_runs(connection, sqlite_database, recorded[1])
+    assert_found(sqlite_database, recorded[0], POLICY_PLANTS)
 
 
 def test_every_rule_has_a_planted_violation() -> None:
     """Every rule has a planted violation that it has to find."""
     rules = {rule.name.partition(":")[0] for group in invariants.RULE_GROUPS for rule in group.rules}
-    assert rules == set().union(*(names for names, _ in PLANTS + ON_TEXT_TIMES))
+    assert rules.union(policy_audit.RULES) == set().union(*(names for names, _ in PLANTS + ON_TEXT_TIMES))
 
 
 def test_valid_rows_break_no_rule(filled: Database, recorded: tuple[dict[str, str], Any]) -> None:
@@ -291,5 +356,72 @@ def test_runs_that_a_policy_ends_break_no_rule(tmp_path: Path, reason: EndReason
     result = loopkit.run_sync(agent, {}, store=url)
     assert result.run.end_reason == reason
 
+    with closing(open_database(url)) as database:
+        assert rules_broken(database, lambda connection: None) == set()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_runs_of_any_policy_break_no_rule(tmp_path: Path, seed: int) -> None:
+    """Whatever the policy, the scores, the outputs and the usage are, a run that a runner ends is as it should be."""
+    chance = random.Random(seed)
+    url = f"sqlite:///{tmp_path / 'runs.db'}"
+
+    async def work() -> Counter[str | None]:
+        async with loopkit.open_store(url) as store:
+            results = [await loopkit.run(drawn_agent(chance), {}, store=store) for _ in range(40)]
+            return Counter(result.run.end_reason for result in results)
+
+    reasons = anyio.run(work)
+    assert len(reasons) >= 5, reasons
+    with closing(open_database(url)) as database:
+        assert rules_broken(database, lambda connection: None) == set()
+
+
+def drawn_agent(chance: random.Random) -> loopkit.Agent:
+    """Return an agent with a policy, scores, outputs and usage that ``chance`` draws; every value is seldom unique."""
+    max_attempts = chance.randint(1, 6)
+
+    def make(context: loopkit.StageContext) -> Any:
+        if chance.random() < 0.03:
+            raise ValueError("no output")
+        priced = {"usd": 0.1} if chance.random() < 0.95 else {}
+        context.report_usage(model="m", input_tokens=chance.randint(1, 3), output_tokens=1, **priced)
+        return {"n": chance.randint(1, 6)} if chance.random() < 0.3 else f"{chance.randint(1, 12)}"
+
+    def judge(_: loopkit.StageContext) -> dict[str, Any]:
+        raw = {"raw": chance.randint(0, 10) / 10} if chance.random() < 0.3 else {}
+        return {"score": chance.randint(0, 9) / 10, "feedback": "", **raw}
+
+    patience = chance.choice([None, None, 1, 2])
+    min_delta = chance.choice([0.0, 0.1, 0.3]) if patience else 0.0
+    tokens, usd = chance.choice([None, None, 6, 12]), chance.choice([None, None, 0.2, 0.3])
+    return loopkit.Agent(
+        name="a",
+        produce=make,
+        evaluate=judge,
+        max_attempts=max_attempts,
+        drafts=chance.randint(1, max_attempts),
+        revise_from=chance.choice(["last", "best"]),
+        stop=loopkit.Stop(patience=patience, min_delta=min_delta, repeat=chance.random() < 0.5),
+        budget=loopkit.Budget(tokens=tokens, usd=usd),
+    )
+
+
+def test_a_run_that_got_its_policy_late_breaks_no_rule(tmp_path: Path) -> None:
+    """What an older loopkit did to a run is not judged by the policy that a later claim gave the run."""
+    url, agent = f"sqlite:///{tmp_path / 'runs.db'}", Definition("d", {"drafts": 4, "stop": {"patience": 1}})
+
+    async def work() -> loopkit.Run:
+        async with loopkit.open_store(url) as store:
+            held = await start_one(store, max_attempts=9)
+            run = await steps.work(store, held, Produced("a"), scored(0.5), Produced("b"), scored(0.5), Produced("c"))
+            await store.record(held.lease, machine.released_change(run, "upgrade"))
+            with closing(open_database(url)) as database, database.writing() as connection:
+                connection.execute(text("UPDATE workflow_runs SET policy = NULL"))
+            held = await store.claim_run(ANNA, run.id, definition=agent)
+            assert held.run.policy == agent.policy
+            return await steps.work(store, held, scored(0.6), Produced("d"), scored(0.9))
+
+    assert anyio.run(work).end_reason == EndReason.SCORE_PASSED
     with closing(open_database(url)) as database:
         assert rules_broken(database, lambda connection: None) == set()

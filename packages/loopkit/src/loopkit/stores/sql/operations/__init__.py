@@ -1,8 +1,8 @@
 """Operations beside the write path, each a function of one connection.
 
 Reads: ``run_queries`` (one run, its journal, artifacts and ledger), ``run_list`` with its ``label_filters``,
-``scores``, ``runners``, ``figures``, and ``verify`` with its ``invariants``, ``ledger_rules``, ``label_rules`` and
-their ``rules``. Rare writes: ``cancel_retry``, ``label_writes``, ``prune``.
+``scores``, ``runners``, ``figures``, and ``verify`` with its ``checks``.
+Rare writes: ``cancel_retry``, ``label_writes``, ``prune``.
 Moving to another database: ``export``, ``move_marks``.
 Imports ``databases`` and ``schema``.
 

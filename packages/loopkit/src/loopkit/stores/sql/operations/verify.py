@@ -2,15 +2,18 @@
 violations are transferred.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 from sqlalchemy import Connection
 
+from loopkit.core.audit import policy_audit
 from loopkit.storage import Violation
 from loopkit.stores.sql.databases.database import Database
-from loopkit.stores.sql.operations.invariants import RULE_GROUPS
-from loopkit.stores.sql.operations.rules import RuleGroup
+from loopkit.stores.sql.operations.checks import policy_rules
+from loopkit.stores.sql.operations.checks.invariants import RULE_GROUPS
+from loopkit.stores.sql.operations.checks.rules import RuleGroup
 
 __all__ = ["MOST", "MOST_DAMAGE", "check"]
 
@@ -30,7 +33,15 @@ def check(connection: Connection, database: Database) -> list[Violation]:
     database.prepare_checks(connection)
     if damage := database.find_damage(connection, MOST_DAMAGE):
         return [Violation(rule="file-intact", run_id=None, detail=line) for line in damage]
-    return [violation for group in RULE_GROUPS for violation in _violations(connection, group)]
+    violations = [violation for group in RULE_GROUPS for violation in _violations(connection, group)]
+    return violations + _policy_violations(connection)
+
+
+def _policy_violations(connection: Connection) -> list[Violation]:
+    found = list(islice(policy_rules.find_violations(connection), MOST + 1))
+    if len(found) > MOST:
+        return [*found[:MOST], _more(policy_audit.RULES)]
+    return found
 
 
 def _violations(connection: Connection, group: RuleGroup) -> Iterator[Violation]:
@@ -41,5 +52,9 @@ def _violations(connection: Connection, group: RuleGroup) -> Iterator[Violation]
             if detail is not None:
                 yield Violation(rule=rule.name.partition(":")[0], run_id=row[0], detail=detail)
     if len(broken) > MOST:
-        names = ", ".join(dict.fromkeys(rule.name.partition(":")[0] for rule in group.rules))
-        yield Violation(rule="more", run_id=None, detail=f"more than {MOST} rows break one of: {names}")
+        yield _more(rule.name.partition(":")[0] for rule in group.rules)
+
+
+def _more(names: Iterable[str]) -> Violation:
+    detail = f"more than {MOST} rows break one of: {', '.join(dict.fromkeys(names))}"
+    return Violation(rule="more", run_id=None, detail=detail)

@@ -26,11 +26,11 @@ from sqlalchemy import (
 
 from loopkit.core.journal import ArtifactType, EventType
 from loopkit.core.run import ENDED, EndReason, RunStatus, Stage
-from loopkit.stores.sql.operations.label_rules import LABEL_RULES, TITLE_RULE
-from loopkit.stores.sql.operations.ledger_rules import CALL_RULES, VERDICT_RULES
-from loopkit.stores.sql.operations.rules import JsonField, RuleGroup, differ, literal, literals, rule
+from loopkit.stores.sql.operations.checks.label_rules import LABEL_RULES, TITLE_RULE
+from loopkit.stores.sql.operations.checks.ledger_rules import CALL_RULES, VERDICT_RULES
+from loopkit.stores.sql.operations.checks.rules import JsonField, RuleGroup, differ, literal, literals, rule
 from loopkit.stores.sql.schema.policy_values import MaxLosses
-from loopkit.stores.sql.schema.tables import artifacts, events, keys, running, runs, tags, usage, verdicts
+from loopkit.stores.sql.schema.tables import artifacts, events, keys, queued, running, runs, tags, usage, verdicts
 from loopkit.stores.sql.schema.timestamps import Instant, SecondsBetween
 
 __all__ = ["FAILURES", "RULE_GROUPS"]
@@ -76,6 +76,7 @@ def _journals() -> FromClause:
             _count(and_(_by_loopkit, _is_status_change, _event_holder.isnot(None))).label("claims"),
             _count(and_(_by_loopkit, _is_end)).label("ends"),
             _count(and_(_by_loopkit, events.c.event_type == literal(EventType.SCORE_UPDATE))).label("scores"),
+            _count(and_(_by_loopkit, events.c.event_type == literal(EventType.ERROR))).label("errors"),
             _count(events.c.event_type.notin_(literals(EventType))).label("unknown"),
         )
         .group_by(events.c.run_id)
@@ -215,17 +216,6 @@ _attempt_of_best_score: Final = (
     .scalar_subquery()
 )
 _all_scored: Final = _counts.c.evaluations == _counts.c.scores
-_passed_before: Final = (
-    select(artifacts.c.id)
-    .where(
-        artifacts.c.run_id == runs.c.id,
-        artifacts.c.attempt < _counts.c.attempts,
-        artifacts.c.score >= runs.c.pass_threshold,
-    )
-    .correlate(runs, _counts)
-    .exists()
-)
-
 _OF_ITS_PARTS: Final = (
     rule(
         "seq-gapless",
@@ -280,6 +270,26 @@ _OF_ITS_PARTS: Final = (
         ),
         *("it failed with the unknown reason ", _last_reason),
     ),
+    # An older loopkit ends a run without its reason, and leaves the policy NULL as well.
+    rule(
+        "reason-matches-end",
+        and_(
+            _last_status.in_(literals(ENDED)),
+            or_(runs.c.policy.isnot(None), runs.c.end_reason.isnot(None)),
+            func.coalesce(runs.c.end_reason, literal("")) != func.coalesce(_last_reason, literal("")),
+        ),
+        *("its journal ends with the reason ", _last_reason, ", its end_reason is ", runs.c.end_reason),
+    ),
+    rule(
+        "reason-only-when-ended",
+        and_(runs.c.end_reason.isnot(None), or_(running, queued)),
+        *("it is ", runs.c.status, " and has the end_reason ", runs.c.end_reason),
+    ),
+    rule(
+        "stage-error-in-journal",
+        and_(_last_reason == literal(EndReason.STAGE_ERROR), _journal.c.errors == 0),
+        "it ended by the error of a stage, and its journal has none",
+    ),
     rule(
         "scores-in-journal",
         func.coalesce(_journal.c.scores, 0) != func.coalesce(_counts.c.scores, 0),
@@ -301,11 +311,6 @@ _OF_ITS_PARTS: Final = (
         "attempts-bounded",
         _counts.c.attempts > runs.c.max_attempts,
         *("it has artifacts of attempt ", _counts.c.attempts, " of ", runs.c.max_attempts),
-    ),
-    rule(
-        "no-attempt-after-a-pass",
-        and_(_counts.c.attempts > 1, _counts.c.best >= runs.c.pass_threshold, _passed_before),
-        *("attempt ", _counts.c.attempts, " exists though an earlier one has passed"),
     ),
     rule(
         "final-score-is-best",

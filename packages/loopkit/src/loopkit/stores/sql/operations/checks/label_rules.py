@@ -1,11 +1,11 @@
-"""The invariants of titles and tags, as :mod:`loopkit.stores.sql.operations.invariants` has those of runs."""
+"""The invariants of titles and tags, as :mod:`loopkit.stores.sql.operations.checks.invariants` has those of runs."""
 
 from typing import Final
 
 from sqlalchemy import ColumnElement, case, func, literal_column, or_, select
 
 from loopkit.core.labels.label_text import MAX_TAG_CHARS, MAX_TAGS, MAX_TITLE_CHARS
-from loopkit.stores.sql.operations.rules import RuleGroup, rule
+from loopkit.stores.sql.operations.checks.rules import RuleGroup, rule
 from loopkit.stores.sql.schema.tables import runs, tags
 
 __all__ = ["LABEL_RULES", "TITLE_RULE"]
