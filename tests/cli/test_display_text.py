@@ -102,6 +102,8 @@ def test_an_ending_says_what_to_do_next() -> None:
     passed = attrs.evolve(RUN, status=RunStatus.PASSED, final_score=1.0)
     assert display_text.ending(passed) == "Passed (1.00) at attempt 2 of 3"
     assert "retry run_1" not in display_text.next_commands(passed)
+    odd = attrs.evolve(RUN, id="$(x)", agent_name="a; b")
+    assert display_text.next_commands(odd)[0] == "run 'a; b' --workflow-id '$(x)'"
 
 
 def test_a_tally_leaves_out_what_did_not_happen() -> None:

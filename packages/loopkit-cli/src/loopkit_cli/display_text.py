@@ -1,5 +1,6 @@
 """Short text for people: runs, events and durations. Pure; nothing is written here."""
 
+import shlex
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -149,11 +150,15 @@ def ending(run: Run) -> str:
 
 
 def next_commands(run: Run) -> list[str]:
-    """Return the commands that are useful after a run was worked, without the name of the program."""
+    """Return the commands that are useful after a run was worked, without the name of the program.
+
+    Names and ids are words of a shell, whatever another program has written into the row.
+    """
+    id = shlex.quote(run.id)
     if not run.ended:
-        return [f"run {run.agent_name} --workflow-id {run.id}", "worker --drain"]
-    looking = [f"events {run.id}", f"artifacts {run.id} --save DIR"]
-    return looking if run.status is RunStatus.PASSED else [*looking, f"retry {run.id}"]
+        return [f"run {shlex.quote(run.agent_name)} --workflow-id {id}", "worker --drain"]
+    looking = [f"events {id}", f"artifacts {id} --save DIR"]
+    return looking if run.status is RunStatus.PASSED else [*looking, f"retry {id}"]
 
 
 def tally(status: "RunnerStatus") -> str:

@@ -1,5 +1,6 @@
 """The commands ``cancel`` and ``retry``."""
 
+import shlex
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ def cancel(settings: Settings, run_id: str) -> None:
     _write_run(settings, run, run.id)
     if run.status is RunStatus.RUNNING:
         output.note("Cancel requested; the runner of the run will end it. To watch it:")
-        output.note(f"  loopkit-cli events {run.id} --follow{settings.repeated}")
+        output.note(f"  loopkit-cli events {shlex.quote(run.id)} --follow{settings.repeated}")
     else:
         output.note(run.headline)
 
