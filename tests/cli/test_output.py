@@ -84,3 +84,14 @@ def test_a_table_is_as_wide_as_its_cells(capsys: pytest.CaptureFixture[str]) -> 
     """Columns line up, and hostile cells stay in theirs."""
     output.write_table(("A", "LONG"), [("1234", "x"), ("\x1b[2J5\n6", "")])
     assert capsys.readouterr().out == "A       LONG\n1234    x\n[2J5 6\n"
+
+
+def test_a_table_on_a_terminal_keeps_its_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number stays after a cell in Hebrew or Arabic: a mark ends its direction. A file gets the text alone."""
+    rows = [("\u05d0\u05d1", "12"), ("\u0627 \u202e", "3"), ("é", "4")]
+    terminal, pipe = Terminal(), io.StringIO()
+    for stream in (terminal, pipe):
+        monkeypatch.setattr(sys, "stdout", stream)
+        output.write_table(("A", "B"), rows)
+    assert terminal.written == "A   B\n\u05d0\u05d1\u200e  12\n\u0627 \u200e  3\né   4\n"
+    assert pipe.getvalue() == terminal.written.replace("\u200e", "")

@@ -7,6 +7,7 @@ the terminal. Only a file or a pipe receives the exact bytes of an artifact.
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, Final, TextIO
@@ -21,6 +22,10 @@ _SURROGATES: Final = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 _LINE_ENDS: Final = dict.fromkeys(map(ord, "\t\n\v\f\r\x85\u2028\u2029"), " ")
 _IN_TEXT: Final = {**dict.fromkeys(_CONTROL), **_SURROGATES, ord("\n"): "\n", ord("\t"): "\t"}
 _IN_LINE: Final = {**dict.fromkeys(_CONTROL), **_SURROGATES, **_LINE_ENDS}
+
+_RIGHT_TO_LEFT: Final = frozenset({"R", "AL", "AN"})
+"""Classes of the characters that are written from right to left, as Unicode names them."""
+_LEFT_TO_RIGHT_MARK: Final = "\u200e"
 
 MAX_LINES: Final = 200
 """Most lines of an output that are shown on a terminal."""
@@ -99,11 +104,18 @@ def write_content(text: str) -> None:
 
 
 def write_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write rows in aligned columns."""
+    """Write rows in aligned columns, each cell in its own, also where a terminal writes it from right to left."""
     lines = [list(headings), *([clean_line(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    end = _end_of_direction if _result_stream().isatty() else str
     for line in lines:
-        _write("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        _write("  ".join(end(cell.ljust(width)) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _end_of_direction(cell: str) -> str:
+    """Return a cell with a mark after it, if a terminal might show the number after it before it."""
+    is_right_to_left = not cell.isascii() and any(unicodedata.bidirectional(c) in _RIGHT_TO_LEFT for c in cell)
+    return cell + _LEFT_TO_RIGHT_MARK if is_right_to_left else cell
 
 
 def note(text: str) -> None:
