@@ -98,7 +98,11 @@ async def test_edit_and_rerun_sent_as_it_comes_starts_the_same_run() -> None:
     }
     agent = attrs.evolve(namer(), inputs=schema)
     async with client(make_app(agents=[agent])) as http:
-        runs: list[dict[str, Any]] = [{"maybe": None, "any": {}}, {"maybe": "", "further": [1]}]
+        runs: list[dict[str, Any]] = [
+            {"maybe": None, "any": {}},
+            {"maybe": "", "further": [1]},
+            {"maybe": "a\u202eb\u2069", "further\u2067": ["\u202c"]},
+        ]
         for inputs in runs:
             body = {"agentName": "namer", "inputs": inputs, "passThreshold": 1e-9}
             run = (await http.post("/api/workflows", json=body)).json()

@@ -1,9 +1,12 @@
 """Numbers, times and values as text for people. Pure; what depends on the current time is written by the browser."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
+
+from loopkit_web.dashboard.markup.bidi_text import isolated
 
 __all__ = [
     "clock",
@@ -17,17 +20,21 @@ __all__ = [
     "moment",
     "number",
     "plain",
+    "run_command",
     "score",
     "shorten",
     "signed",
     "size",
     "subject",
     "usd",
+    "worker_command",
 ]
 
 _MAX_DIGITS: Final = 18
 """No two numbers between 0 and 1 that a computer tells apart look equal with so many decimals, but for tiny ones."""
 _MAX_ITEMS: Final = 12
+_MAX_NAME: Final = 200
+"""Longest name that an agent of loopkit may have."""
 _MAX_COUNT: Final = 1000
 """The store's figures stop here."""
 
@@ -157,7 +164,8 @@ def subject(inputs: Any, max_chars: int = 90) -> str:
     for _, value in values:
         if isinstance(value, str) and value.strip():
             return shorten(value, max_chars)
-    return shorten(", ".join(f"{label(name)} {plain(value)}" for name, value in values[:4]), max_chars)
+    named = (f"{isolated(label(name))} {isolated(plain(value))}" for name, value in values[:4])
+    return shorten(", ".join(named), max_chars)
 
 
 def plain(value: Any) -> str:
@@ -169,7 +177,8 @@ def plain(value: Any) -> str:
     if isinstance(value, int | float):
         return number(value)
     if isinstance(value, list):
-        return ", ".join(plain(item) for item in value[:_MAX_ITEMS]) + (" …" if len(value) > _MAX_ITEMS else "")
+        items = ", ".join(isolated(plain(item)) for item in value[:_MAX_ITEMS])
+        return f"{items} …" if len(value) > _MAX_ITEMS else items
     if isinstance(value, dict):
         return f"{len(value)} values" if len(value) != 1 else "1 value"
     return str(value)
@@ -186,3 +195,19 @@ def joined(items: Iterable[str], last: str = "and") -> str:
     if len(texts) < 2:
         return "".join(texts)
     return f"{', '.join(texts[:-1])} {last} {texts[-1]}"
+
+
+def worker_command(agent: str = "") -> str:
+    """Return the command that starts a runner, to be copied into a shell.
+
+    Args:
+        agent: the agent that it serves; "" for every agent. A name that no agent of loopkit may have is left out: one
+            that is too long, or has characters that are not printed.
+    """
+    only = f" --agent {shlex.quote(agent)}" if 0 < len(agent) <= _MAX_NAME and agent.isprintable() else ""
+    return f"loopkit-cli worker{only}"
+
+
+def run_command(agent: str) -> str:
+    """Return the command that starts and works a run of an agent, to be copied into a shell."""
+    return f"loopkit-cli run {shlex.quote(agent)}"

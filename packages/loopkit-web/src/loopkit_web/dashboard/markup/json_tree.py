@@ -8,6 +8,7 @@ from typing import Any, Final
 import attrs
 
 from loopkit.core import strict_json
+from loopkit_web.dashboard.markup.bidi_text import isolated
 from loopkit_web.dashboard.markup.text_allowance import ELLIPSIS, TextAllowance
 
 __all__ = ["Node", "NodeKind", "tree"]
@@ -16,7 +17,7 @@ _MAX_NODES: Final = 2_000
 _MAX_TEXT: Final = 2_000
 _MAX_KEY: Final = 200
 _MAX_BYTES: Final = 400_000
-_NODE_BYTES: Final = 120
+_NODE_BYTES: Final = 140
 """Bytes of a node's markup."""
 _MAX_PARSED: Final = 500_000
 _MAX_DEPTH: Final = 40
@@ -113,7 +114,7 @@ def _leaf(key: str | None, value: Any, budget: _Budget) -> Node:
     if isinstance(value, str):
         shown = budget.texts.take(value[:_MAX_TEXT]).removesuffix(ELLIPSIS)
         rest = len(value) - len(shown)
-        text = value if rest <= 0 else f"{shown} … {rest} more characters"
+        text = value if rest <= 0 else f"{isolated(shown)} … {rest} more characters"
         return Node(key=key, kind=NodeKind.STRING, text=text)
     if value is None or isinstance(value, bool):
         return Node(key=key, kind=NodeKind.LITERAL, text=json.dumps(value))

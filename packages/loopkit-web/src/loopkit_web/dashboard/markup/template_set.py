@@ -1,6 +1,7 @@
 """The templates, and the filters and functions they may call.
 
-Autoescape is on for all templates, and no filter turns it off.
+Autoescape is on for all templates, and no filter turns it off. Marks of direction end within the value that holds
+them; with the filter ``e`` a value stays exactly as it is, for what a form sends back and what is copied.
 """
 
 from typing import Any, Final
@@ -10,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from loopkit import wire
 from loopkit_web.dashboard.markup import charts, display_text
+from loopkit_web.dashboard.markup.bidi_text import closed
 from loopkit_web.dashboard.markup.text_allowance import cut
 
 __all__ = ["render"]
@@ -20,6 +22,7 @@ def _make_environment() -> Environment:
         loader=PackageLoader("loopkit_web.dashboard"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: closed(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
@@ -42,7 +45,11 @@ def _make_environment() -> Environment:
         "signed": display_text.signed,
         "size": display_text.size,
     }
-    environment.globals |= {"arcs": charts.arcs, "position": charts.position}
+    environment.globals |= {
+        "arcs": charts.arcs,
+        "position": charts.position,
+        "worker_command": display_text.worker_command,
+    }
     return environment
 
 

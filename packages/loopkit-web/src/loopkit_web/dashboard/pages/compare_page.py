@@ -15,6 +15,7 @@ from loopkit.core.journal import Artifact, ArtifactInfo, ArtifactType
 from loopkit.core.run import MAX_ATTEMPTS, Run
 from loopkit.core.strict_json import mapping
 from loopkit_web.dashboard.markup import diff, display_text
+from loopkit_web.dashboard.markup.bidi_text import isolated
 from loopkit_web.dashboard.markup.text_allowance import TextAllowance
 from loopkit_web.dashboard.pages.layout import page, segment
 from loopkit_web.dashboard.pages.page_worker import in_worker
@@ -136,7 +137,7 @@ async def compare_runs(call: Call) -> Response:
         sides.append(await _side(call, run, infos, attempt, f"run {name}"))
     modes = [(mode, f"/compare?{urlencode({'runs': ','.join(ids), 'view': mode})}") for mode in Mode]
     fault = scale_fault(sides[0].run, sides[1].run)
-    title = "Two runs side by side" if fault else f"Is the second {sides[1].run.agent_name} better?"
+    title = "Two runs side by side" if fault else f"Is the second {isolated(sides[1].run.agent_name)} better?"
     return await _page(
         call, sides[0], sides[1], query.view, modes, title=title, same_run=False, numbers=[], scale_fault=fault
     )
@@ -145,7 +146,8 @@ async def compare_runs(call: Call) -> Response:
 def scale_fault(a: Run, b: Run) -> str:
     """Return why the scores of two runs are not on one scale; "" if they are."""
     if a.agent_name != b.agent_name:
-        return f"The runs are of different agents, {a.agent_name} and {b.agent_name}, so their scores are not compared."
+        names = f"{isolated(a.agent_name)} and {isolated(b.agent_name)}"
+        return f"The runs are of different agents, {names}, so their scores are not compared."
     if a.definition is not None and b.definition is not None and a.definition != b.definition:
         return "The agent was changed between the two runs, so their scores are not compared."
     return ""

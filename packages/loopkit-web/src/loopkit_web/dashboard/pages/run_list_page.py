@@ -7,6 +7,7 @@ from typing import Final
 from starlette.responses import Response
 
 from loopkit.storage import Overview
+from loopkit_web.dashboard.markup import display_text
 from loopkit_web.dashboard.pages.layout import RefreshPlan, page, run_facts, unchanged
 from loopkit_web.dashboard.pages.page_worker import in_worker
 from loopkit_web.dashboard.views.run_list_view import (
@@ -68,7 +69,9 @@ async def show_list(call: Call) -> Response:
         live=_refresh_plan(call, view),
         view=view,
         stuck=len(fleet.stuck) if fleet is not None else 0,
+        stuck_agent=fleet.stuck[0].agent if fleet is not None and len(fleet.stuck) == 1 else "",
         stuck_names=fleet.stuck_names if fleet is not None else "",
+        run_command=display_text.run_command(view.agents[0]) if view.agents else "",
         no_runner=fleet is not None and not fleet.alive,
         empty=_empty_state(call, view),
         ranges=RANGES,

@@ -15,10 +15,11 @@ from loopkit.errors import Fault
 from loopkit_web import actions
 from loopkit_web.dashboard import forms
 from loopkit_web.dashboard.markup import display_text
+from loopkit_web.dashboard.markup.bidi_text import isolated
 from loopkit_web.dashboard.markup.text_allowance import html_bytes
 from loopkit_web.dashboard.pages.layout import form_key, new_key, page, segment
 from loopkit_web.dashboard.pages.page_worker import in_worker
-from loopkit_web.dashboard.views.runners_view import FleetView, fleet_view
+from loopkit_web.dashboard.views.runners_view import FleetView, fleet_view, host_names
 from loopkit_web.fleet import read_fleet
 from loopkit_web.http import request_values
 from loopkit_web.http.access import Permission
@@ -113,7 +114,8 @@ def _filled_form(agent: Agent, run: Run) -> StartForm:
         form = attrs.evolve(_default_form(agent), cannot_hold_inputs=True)
     else:
         controls = forms.build_controls(agent.inputs, filled.values, depth)
-        form = StartForm(agent=agent, key=new_key(), controls=controls, depth=depth, lost=filled.lost)
+        lost = [isolated(name) for name in filled.lost]
+        form = StartForm(agent=agent, key=new_key(), controls=controls, depth=depth, lost=lost)
     return attrs.evolve(form, max_attempts=max_attempts, pass_threshold=pass_threshold)
 
 
@@ -276,7 +278,7 @@ def _outlook(fleet: FleetView | None, agent: str) -> str:
     if not serving:
         return "No live runner serves this agent: the run is queued until one does."
     free = sum(max(runner.slots - runner.busy, 0) for runner in serving)
-    names = display_text.joined(dict.fromkeys(runner.name.split(":")[0] for runner in serving[:3]), "or")
+    names = host_names(serving[:3])
     if not free:
         return f"All slots of {names} are busy; the run starts when one is free."
     return f"The run starts at once on {names}: {free} {'slot is' if free == 1 else 'slots are'} free."

@@ -12,6 +12,7 @@ from typing import Final
 import attrs
 
 from loopkit_web.dashboard.markup import display_text
+from loopkit_web.dashboard.markup.bidi_text import isolated
 from loopkit_web.dashboard.markup.diff import Hunk, Line, Part, Same
 from loopkit_web.dashboard.markup.text_allowance import html_bytes
 from loopkit_web.dashboard.views.evaluations import MAX_CRITERIA, REGRESSED, EvaluationView
@@ -254,7 +255,7 @@ def headline(changes: Sequence[CriterionChange], still_open: Sequence[Point], po
     drawbacks = []
     if still_open:
         drawbacks.append(_open_text(len(still_open), len(points)))
-    if regressed := [change.name for change in changes[:-1] if change.has_regressed]:
+    if regressed := [isolated(change.name) for change in changes[:-1] if change.has_regressed]:
         drawbacks.append(f"{', '.join(regressed)} regressed")
     return f"{opening}; {' and '.join(drawbacks)}." if drawbacks else f"{opening}."
 

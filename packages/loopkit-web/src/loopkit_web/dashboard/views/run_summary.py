@@ -8,9 +8,10 @@ import attrs
 
 from loopkit.core.run import EndReason, Run, RunStatus, Stage
 from loopkit_web.dashboard.markup import display_text
+from loopkit_web.dashboard.markup.bidi_text import isolated
 from loopkit_web.dashboard.markup.text_allowance import cut
 from loopkit_web.dashboard.views.evaluations import REGRESSED, EvaluationView
-from loopkit_web.dashboard.views.runners_view import FleetView, host_and_pid
+from loopkit_web.dashboard.views.runners_view import FleetView, host_and_pid, host_names
 from loopkit_web.dashboard.views.stage_failure import StageFailure
 from loopkit_web.dashboard.views.status import Tone
 
@@ -82,17 +83,13 @@ def run_summary(
             return _cancelled(run, evaluations)
 
 
-def _command(run: Run) -> str:
-    return f"loopkit-cli worker --agent {run.agent_name}"
-
-
 def _queued(run: Run, fleet: FleetView | None) -> RunSummary:
     if fleet is not None and not fleet.serving(run.agent_name):
         return RunSummary(
             tone=Tone.WARN,
             fact="Queued: no live runner serves this agent.",
             next="The run starts as soon as a runner serves it. To start one:",
-            command=_command(run),
+            command=display_text.worker_command(run.agent_name),
             link=("Show runners", "/runners"),
         )
     return RunSummary(
@@ -139,18 +136,18 @@ def _stalled(run: Run, fleet: FleetView | None) -> RunSummary:
     if run.cancel_requested_at:
         following = "The next runner that claims runs cancels it. To cancel it now, choose Cancel again."
     elif serving or fleet is None:
-        names = display_text.joined([runner.name.split(":")[0] for runner in serving[:2]], "or") or "Any live runner"
+        names = host_names(serving[:2]) or "Any live runner"
         following = f"{names} takes it over and continues. {kept}; no finished stage is repeated."
     else:
         following = (
             f"A live runner takes it over and continues. {kept}. No live runner serves this agent. To start one:"
         )
-        command = _command(run)
+        command = display_text.worker_command(run.agent_name)
     return RunSummary(
         tone=Tone.WARN,
         fact="Stalled: no heartbeat",
         since=run.last_seen_at,
-        details=f"Runner {host or 'unknown'} was {activity} when its heartbeat stopped.",
+        details=f"Runner {isolated(host) or 'unknown'} was {activity} when its heartbeat stopped.",
         next=following,
         command=command,
         link=("Show runners", "/runners"),
@@ -205,7 +202,7 @@ def _failed_by_error(run: Run, evaluations: _Evaluations, failure: StageFailure 
     stage = failure.stage if failure is not None and failure.stage is not None else _named_stage(message)
     kept = "Finished outputs and evaluations are kept." if evaluations else ""
     where = f"Failed in attempt {run.current_attempt}"
-    cause = f"the code at {failure.at}" if failure is not None and failure.at else "the cause"
+    cause = f"the code at {isolated(failure.at)}" if failure is not None and failure.at else "the cause"
     return RunSummary(
         tone=Tone.BAD,
         fact=_end_fact(run, where, stage),
@@ -251,7 +248,7 @@ def _largest_fall(run: Run, evaluations: _Evaluations) -> str:
     if not falls:
         return ""
     _, name, old, new = min(falls)
-    return f"Attempt {last.attempt} regressed: {name} fell from {old:.2f} to {new:.2f}. All outputs are kept."
+    return f"Attempt {last.attempt} regressed: {isolated(name)} fell from {old:.2f} to {new:.2f}. All outputs are kept."
 
 
 def _cancelled(run: Run, evaluations: _Evaluations) -> RunSummary:

@@ -14,6 +14,7 @@ from loopkit.core.journal import ArtifactInfo, ArtifactType
 from loopkit.core.labels.label_text import MAX_TITLE_CHARS
 from loopkit.core.run import Run
 from loopkit_web.dashboard.markup import display_text
+from loopkit_web.dashboard.markup.bidi_text import with_json_escapes
 from loopkit_web.dashboard.markup.text_allowance import TextAllowance, cut
 from loopkit_web.dashboard.views.artifact_view import ArtifactView, BestOutput, best_output, find_best_output
 from loopkit_web.dashboard.views.attempt_columns import AttemptColumns, attempt_columns
@@ -275,7 +276,7 @@ def _part(text: str | None, start: int) -> str | None:
 
 
 def _whole(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
+    return value if isinstance(value, str) else with_json_escapes(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def _sorted(value: Any) -> str:

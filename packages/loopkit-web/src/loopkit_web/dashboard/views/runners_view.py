@@ -1,7 +1,7 @@
 """Runners, and the runs that wait for them, as the pages show them."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
@@ -11,11 +11,12 @@ import attrs
 from loopkit.core.run import Run
 from loopkit.storage import Overview
 from loopkit_web.dashboard.markup import display_text
+from loopkit_web.dashboard.markup.bidi_text import isolated
 from loopkit_web.dashboard.markup.text_allowance import TextAllowance, cut
 from loopkit_web.fleet import Backlog, FleetSnapshot, RunnerEntry, RunnerState
 from loopkit_web.http.site import VERSION
 
-__all__ = ["FleetView", "RunnerRow", "WaitingAgent", "fleet_view", "host_and_pid"]
+__all__ = ["FleetView", "RunnerRow", "WaitingAgent", "fleet_view", "host_and_pid", "host_names"]
 
 _ALIVE: Final = (RunnerState.LIVE, RunnerState.LATE, RunnerState.DRAINING)
 _CLAIMING: Final = (RunnerState.LIVE, RunnerState.LATE)
@@ -102,7 +103,7 @@ class FleetView:
     @property
     def stuck_names(self) -> str:
         """Names of the agents with waiting runs that no runner serves, as a phrase; the first ones of many."""
-        names = [cut(agent.agent, _MAX_NAME) for agent in self.stuck]
+        names = [isolated(cut(agent.agent, _MAX_NAME)) for agent in self.stuck]
         others = len(names) - _MAX_NAMES
         shown = names if others <= 1 else [*names[:_MAX_NAMES], f"{others:,} other agents"]
         return display_text.joined(shown, "and")
@@ -179,7 +180,7 @@ def _serving(runners: Sequence[RunnerEntry], state: RunnerState) -> Counter[str]
 def _runner_row(runner: RunnerEntry, allowance: TextAllowance) -> RunnerRow:
     host, _, pid = runner.name.partition(":")
     others = len(runner.agents) - _MAX_SERVED
-    agents = allowance.take(", ".join(runner.agents[:_MAX_SERVED]), _MAX_SERVED_CHARS)
+    agents = allowance.take(", ".join(map(isolated, runner.agents[:_MAX_SERVED])), _MAX_SERVED_CHARS)
     return RunnerRow(
         runner=runner,
         host=allowance.take(host, _MAX_NAME),
@@ -204,4 +205,10 @@ def _waiting_agent(name: str, backlog: Backlog | None, live: int, late: int) -> 
 def host_and_pid(run: Run) -> tuple[str, str]:
     """Return host and process id of the runner that holds a run, or held it last; empty texts before any claim."""
     host, _, rest = (run.claimed_by or "").partition(":")
-    return host, rest.partition(":")[0]
+    return cut(host, _MAX_NAME), cut(rest.partition(":")[0], _MAX_NAME)
+
+
+def host_names(runners: Iterable[RunnerEntry]) -> str:
+    """Return the hosts of some runners as a part of a sentence, each once; "" without one."""
+    hosts = dict.fromkeys(isolated(cut(runner.name.partition(":")[0], _MAX_NAME)) for runner in runners)
+    return display_text.joined(hosts, "or")

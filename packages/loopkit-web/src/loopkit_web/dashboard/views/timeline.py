@@ -10,6 +10,7 @@ import attrs
 from loopkit.core.journal import ArtifactInfo, ArtifactType, EventType, RunEvent
 from loopkit.core.run import Run, RunStatus, Stage
 from loopkit_web.dashboard.markup import display_text
+from loopkit_web.dashboard.markup.bidi_text import isolated
 from loopkit_web.dashboard.markup.text_allowance import TextAllowance, html_bytes
 from loopkit_web.dashboard.views.artifact_view import ArtifactView
 from loopkit_web.dashboard.views.attempt_columns import Attempt
@@ -222,5 +223,5 @@ def _metadata(metadata: Mapping[str, Any] | None, kind: EntryKind, *, hidden: fr
     hidden |= _SHOWN_ELSEWHERE | {"filename"} if kind is EntryKind.ARTIFACT else _SHOWN_ELSEWHERE
     pairs = ((name, value) for name, value in (metadata or {}).items() if name not in hidden)
     return display_text.shorten(
-        "  ".join(f"{name}={display_text.plain(value)}" for name, value in pairs), _MAX_METADATA
+        "  ".join(f"{isolated(name)}={isolated(display_text.plain(value))}" for name, value in pairs), _MAX_METADATA
     )

@@ -13,6 +13,7 @@ from loopkit.core.ledger.sums import NANOS_PER_USD, Spending
 from loopkit.core.policy import policy_of
 from loopkit.core.run import Run, Stage
 from loopkit_web.dashboard.markup import display_text
+from loopkit_web.dashboard.markup.bidi_text import isolated
 
 __all__ = ["BudgetBar", "UsageRow", "UsageView", "has_usage", "usage_text", "usage_view"]
 
@@ -112,7 +113,7 @@ def _row(attempt: int, stage: Stage, judge: str, calls: Sequence[ModelCall]) -> 
         stage=_STAGES[stage],
         judge=display_text.shorten(judge, _MAX_NAME),
         calls=len(calls),
-        models=display_text.shorten(", ".join(models), _MAX_NAME),
+        models=display_text.shorten(", ".join(map(isolated, models)), _MAX_NAME),
         spending=spending_of(calls),
         seconds=timedelta(seconds=sum(told)) if told else None,
         notes=", ".join(_notes(calls)),
