@@ -93,6 +93,7 @@ class PolicyCases(Cases):
             fall_silent(storage, clock)
             held = await claim_one(storage, ANNA)
             assert (held.run.current_stage, held.run.current_attempt) == stages[-1]
+            assert held.artifacts in (None, tuple(await storage.list_artifacts(run.id)))
             messages = [event.message for event in (await storage.list_events(run.id))[-2:]]
             assert messages == ["Taken over", machine.BEGINNINGS[stages[-1][0] or Stage.PRODUCING]]
         assert stages == [(Stage.PRODUCING, 1), (Stage.PRODUCING, 2), (Stage.REVISING, 3), (Stage.REVISING, 4)]

@@ -99,8 +99,6 @@ SELECT_NOW: Final = _text(select(Clock()))
 _WRITTEN_ID, _WRITTEN_NONCE, _CANCEL_REQUESTED_AT, _WRITTEN_ATTEMPT, _WRITTEN_SEQ = map(
     rows.WRITTEN_NAMES.index, ("id", "last_write", "cancel_requested_at", "current_attempt", "event_seq")
 )
-_WITH_ARTIFACTS: Final = frozenset({Stage.EVALUATING.value, Stage.REVISING.value})
-"""Stages of a claimed run that has artifacts; one that begins with producing has none."""
 
 
 class SqliteExecutor:
@@ -324,11 +322,11 @@ def _first(cursor: sqlite3.Cursor, text: str, values: Values) -> Row | None:
 
 
 def _artifacts(cursor: sqlite3.Cursor, claimed: Sequence[Row]) -> list[Row]:
-    """Read the artifacts of the claimed runs that have some, in order."""
+    """Read the artifacts of the claimed runs, in order; a run that begins with its first attempt has none."""
     return [
         artifact
         for row in claimed
-        if row[CURRENT_STAGE] in _WITH_ARTIFACTS
+        if row[CURRENT_STAGE] != Stage.PRODUCING.value or row[CURRENT_ATTEMPT] > 1
         for artifact in cursor.execute(SELECT_ARTIFACTS, {"run_id": row[ID]}).fetchall()
     ]
 
