@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from anyio import to_thread
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, Index, inspect, text
 from sqlalchemy.schema import DropTable
 
 from loopkit.core import machine
@@ -173,6 +174,33 @@ def test_a_crash_in_the_middle_leaves_nothing(empty: Database, monkeypatch: pyte
         assert inspect(connection).get_table_names() == []
     migrations.migrate(empty)
     assert migrations.is_current(empty)
+
+
+@pytest.mark.postgres
+def test_a_migration_whose_connection_is_lost_is_begun_again(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that is too busy to go on within the server's limit of an idle transaction is not refused."""
+    lost: list[int] = []
+    create = migrations._create_index
+
+    def slow(connection: Connection, index: Index) -> None:
+        if not lost:
+            lost.append(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '20ms'"))
+            with psycopg.connect(postgres_url, autocommit=True) as watch:
+                while watch.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", lost).fetchone():
+                    pass
+        create(connection, index)
+
+    monkeypatch.setattr(migrations, "_create_index", slow)
+    database = open_database(postgres_url)
+    try:
+        migrations.migrate(database)
+        assert migrations.is_current(database)
+    finally:
+        database.close()
+    assert lost
 
 
 def _start(url: str, gate: Any, failures: Any) -> None:

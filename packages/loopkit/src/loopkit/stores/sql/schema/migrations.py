@@ -74,13 +74,14 @@ def migrate(database: Database) -> None:
         try:
             with database.writing() as connection:
                 _migrate(connection, database)
-        except OperationalError:
-            # Another program holds the lock, or has just created the same table; check again.
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
         except DBAPIError as error:
-            if not is_current(database):
+            # Another program holds the lock, or has just created the same table, or the connection was lost, as it is
+            # by the server's limits on a machine that is too busy to go on: check again.
+            if isinstance(error, OperationalError) or error.connection_invalidated:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            elif not is_current(database):
                 raise InvalidDatabase(_why_not_created(database, error)) from error
 
 
