@@ -285,8 +285,9 @@ async def test_a_filled_database_of_the_first_version_is_extended(
 ) -> None:
     """Its runs stay, with the defaults of what is new, and are worked on; older programs are refused from then on."""
     made, exported = await to_thread.run_sync(history_helpers.record, tmp_path)
+    drafted = made.pop("repeated")  # the first version made no drafts
     with database.writing() as connection:
-        export.import_runs(connection, database, exported)
+        export.import_runs(connection, database, [run for run in exported if run["run"]["id"] != drafted])
     foreign.add_runs({"id": "run_1", "status": "queued"})
     make_first_version(database)
     migrations.migrate(database)
