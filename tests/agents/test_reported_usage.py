@@ -70,16 +70,25 @@ def test_what_is_told_beside_it_counts() -> None:
     assert read_usage(keys={"input_tokens": 1}) == ReportedUsage(input_tokens=1)
 
 
+def test_a_model_alone_is_a_call_that_told_nothing() -> None:
+    """Clients give no usage for some answers, and such a call was paid for too; a wrong key stays an error."""
+    assert read_usage(None, model="openai:m") == ReportedUsage(model="openai:m")
+    unusable: list[dict[str, Any]] = [{}, {"model": "m", "keys": {"tokens": 3}}, {"usage": {}, "model": "m"}]
+    for settings in unusable:
+        with pytest.raises(ValueError, match="holds none of input_tokens"):
+            read_usage(**settings)
+
+
 @pytest.mark.parametrize(
     ("usage", "message"),
     [
-        ({"input_tokens": -1}, "input_tokens must be a whole number"),
-        ({"input_tokens": True}, "input_tokens must be a whole number"),
-        ({"output_tokens": "7"}, "output_tokens must be a whole number"),
-        ({"input_tokens": 1.5}, "input_tokens must be a whole number"),
-        ({"usd": -0.1}, "usd must be a number of at least 0"),
-        ({"usd": float("nan")}, "usd must be a number of at least 0"),
-        ({"prompt_tokens_details": {"cached_tokens": "x"}}, "prompt_tokens_details.cached_tokens must be a whole"),
+        ({"input_tokens": -1}, "has input_tokens .*, not a whole number of at least 0"),
+        ({"input_tokens": True}, "has input_tokens .*, not a whole number of at least 0"),
+        ({"output_tokens": "7"}, "has output_tokens '7', not a whole number"),
+        ({"input_tokens": 1.5}, "has input_tokens .*, not a whole number of at least 0"),
+        ({"usd": -0.1}, "has usd .*, not a number of at least 0"),
+        ({"usd": float("nan")}, "has usd .*, not a number of at least 0"),
+        ({"prompt_tokens_details": {"cached_tokens": "x"}}, "has prompt_tokens_details.cached_tokens 'x', not a whole"),
         ({}, "holds none of input_tokens"),
         ({"model": "m"}, "holds none of input_tokens"),
         (SimpleNamespace(tokens=3), "holds none of input_tokens"),

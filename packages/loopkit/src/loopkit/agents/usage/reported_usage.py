@@ -67,8 +67,10 @@ def read_usage(
 ) -> ReportedUsage:
     """Read usage from a mapping or an object, with what was told beside it in its place.
 
+    A model alone, without usage, is a call that told nothing.
+
     Raises:
-        ValueError: it holds no known key, or a value that cannot be used; the message names it.
+        ValueError: it holds no known key, or a value that cannot be used; the message is a predicate that names it.
     """
     if usage is not None and isinstance(usage, str | bytes | int | float | list | tuple | set):
         raise ValueError(f"must be a mapping or an object with token counts, not {kind_of(usage)}")
@@ -86,7 +88,8 @@ def read_usage(
         model=source.text("model"),
         usd=source.amount(_USD),
     )
-    if found == ReportedUsage(model=found.model):
+    told_nothing = found == ReportedUsage(model=found.model)
+    if told_nothing and (usage is not None or found.model is None or keys):
         raise ValueError("holds none of input_tokens, output_tokens and usd, nor the names of OpenAI or Anthropic")
     return found
 
@@ -112,7 +115,7 @@ class _Source:
             if isinstance(found, float) and found.is_integer():
                 found = int(found)
             if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= _MOST_TOKENS:
-                raise ValueError(f"{'.'.join(path)} must be a whole number of at least 0, not {_shown(found)}")
+                raise ValueError(f"has {'.'.join(path)} {_shown(found)}, not a whole number of at least 0")
             return found
         return None
 
@@ -126,7 +129,7 @@ class _Source:
                 found = float(found)
             usable = isinstance(found, int | float) and not isinstance(found, bool)
             if not usable or not math.isfinite(found) or not 0 <= found <= _MOST_USD:
-                raise ValueError(f"{'.'.join(path)} must be a number of at least 0, not {_shown(found)}")
+                raise ValueError(f"has {'.'.join(path)} {_shown(found)}, not a number of at least 0")
             return float(found)
         return None
 
