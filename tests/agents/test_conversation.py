@@ -122,13 +122,22 @@ async def test_an_object_that_never_fits_is_an_error(tmp_path: Path, serve: Serv
 async def test_models_and_seeds_go_by_the_draft(tmp_path: Path, serve: Serve) -> None:
     """The last model serves all later drafts or revisions; each draft has the next seed."""
     server = serve(says("Tom"))
-    prompt = prompt_stage(tmp_path, base_url=server.url, model=["x:one", "x:two"], seed=7).for_agent(place(drafts=2))
+    prompt = prompt_stage(tmp_path, base_url=server.url, model=["x:one", "x:two"], seed=7)
     for attempt in (1, 2, 3):
-        await ask(prompt, attempt=attempt)
+        await ask(prompt.for_agent(place("produce", drafts=2)), attempt=attempt)
     for attempt in (3, 4, 5):
-        await ask(prompt, Stage.REVISING, attempt=attempt)
+        await ask(prompt.for_agent(place("revise", drafts=2)), Stage.REVISING, attempt=attempt)
     sent = [(request.body["model"], request.body["seed"]) for request in server.requests]
     assert sent == [("one", 7), ("two", 8), ("two", 9), ("one", 7), ("two", 7), ("two", 7)]
+
+
+async def test_models_of_an_agent_without_revise_go_on_with_its_attempts(tmp_path: Path, serve: Serve) -> None:
+    """Its produce makes the revisions too, and none of them goes back to a model that was left behind."""
+    server = serve(says("Tom"))
+    stage = loopkit.StageSpec(prompt_stage(tmp_path, base_url=server.url, model=["x:one", "x:two", "x:three"]))
+    agent = loopkit.Agent(name="a", produce=stage, evaluate=lambda _: 0.1, max_attempts=5, drafts=2)
+    await loopkit.run(agent, {"thing": "a cat"})
+    assert [request.body["model"] for request in server.requests] == ["one", "two", "three", "three", "three"]
 
 
 @pytest.mark.parametrize("setting", [{"output": SCHEMA}, {"model": ["x:one", "x:two"]}])

@@ -261,10 +261,9 @@ class PromptStage:
         return [self.model] if isinstance(self.model, str) else list(self.model)
 
     def _model(self, context: StageContext) -> str:
-        """Return the model of a draft or revision."""
-        drafts = 1 if self.place is None else self.place.drafts
-        number = context.attempt - drafts if context.stage is Stage.REVISING else context.attempt
-        return self._models[min(max(number, 1), len(self._models)) - 1]
+        """Return the model of a draft or revision; a stage that makes all attempts of its agent counts on."""
+        drafts = self.place.drafts if self.place is not None and self.place.role is StageRole.REVISE else 0
+        return self._models[min(max(context.attempt - drafts, 1), len(self._models)) - 1]
 
     def _settings(self, context: StageContext) -> dict[str, Any]:
         number = context.attempt if context.stage is Stage.PRODUCING else context.sample
