@@ -210,6 +210,7 @@ def test_agents_are_found_by_name(tmp_path: Path) -> None:
         ("    stop:\n      patience: 0", 6, "stop.patience", "1.."),
         ("    stop: {patience: 1, min_delta: 2}", 5, "stop.min_delta", "0..1"),
         ("    stop: {min_delta: 0.1}", 5, "stop.min_delta", "goes with `patience` only"),
+        ("    stop: {min_delta: 0, repeat: true}", 5, "stop.min_delta", "goes with `patience` only"),
         ("    stop: {repeat: 'yes'}", 5, "stop.repeat", "true or false"),
         ("    budget: 3", 5, "budget", "must be a mapping"),
         ("    budget:\n      usd: 0", 6, "budget.usd", "greater than 0"),

@@ -140,5 +140,7 @@ def _check_choices(document: Document, path: _Path, schema: object) -> None:
 
 def _build_value(document: Document, path: _Path, value: object, cls: type[Stop | Budget]) -> Stop | Budget:
     values = document.mapping(path, value, known={field.name for field in attrs.fields(cls)})
+    if "min_delta" in values and "patience" not in values:
+        raise document.fault((*path, "min_delta"), "goes with `patience` only")
     with locate_errors(document, path):
         return cls(**values)
