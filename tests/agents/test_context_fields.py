@@ -14,6 +14,10 @@ def test_fields_are_read_by_name_too() -> None:
     best = BestAttempt(2, "text", Evaluation(0.6))
     assert (entry["score"], entry["feedback"], left["tokens"], left["usd"]) == (entry.score, "so", 3, None)
     assert best["evaluation"]["score"] == 0.6
+    assert dict(entry) == {"attempt": 1, "score": 0.5, "feedback": "so"}
+    assert {**left} == left.document()
+    assert (list(best), len(best), "output" in best) == (["attempt", "output", "evaluation"], 3, True)
+    assert {entry, HistoryEntry(1, 0.5, "so")} == {entry}
     for name in ("Score", "document", "__class__"):
         with pytest.raises(KeyError):
             left[name]

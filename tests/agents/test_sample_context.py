@@ -25,6 +25,21 @@ def test_a_context_is_that_of_a_first_draft() -> None:
         loopkit.testing.context(input={})
 
 
+def test_what_a_revision_gets_may_be_mappings() -> None:
+    """The stage reads it by attribute and by name, as in a run."""
+    ctx = loopkit.testing.context(
+        stage="revising",
+        history=[{"attempt": 1, "score": 0.5, "feedback": "so"}, {"attempt": 2, "score": 0.4}],
+        best={"attempt": 1, "output": "text", "evaluation": {"score": 0.5, "n": 1}},
+        budget={"usd": 0.2},
+    )
+    assert [(entry.score, entry["feedback"]) for entry in ctx.history] == [(0.5, "so"), (0.4, "")]
+    assert ctx.best is not None
+    assert (ctx.best.output, ctx.best.evaluation.score, ctx.best.evaluation["n"]) == ("text", 0.5, 1)
+    assert (ctx.budget.usd, ctx.budget.tokens) == (0.2, None)
+    assert loopkit.testing.context(history=ctx.history, best=ctx.best, budget=ctx.budget) is not None
+
+
 def test_it_keeps_what_is_logged_and_reported() -> None:
     """Through a copy of it as well, which sync stages get."""
     ctx = loopkit.testing.context()

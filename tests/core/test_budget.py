@@ -1,5 +1,6 @@
 """Budgets: their stored form, what is left of them, and when they are spent."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -44,6 +45,13 @@ def test_a_budget_is_read_back(budget: Budget) -> None:
     document = Policy(budget=budget).document()
     assert read_policy(document).budget == budget
     assert document.get("budget", {}) == budget.document()
+
+
+def test_seconds_may_be_a_timedelta() -> None:
+    """As a timeout may; it is kept in seconds."""
+    assert Budget(seconds=timedelta(minutes=1)) == Budget(seconds=60)
+    with pytest.raises(InvalidConfig, match="seconds: must be greater than 0"):
+        Budget(seconds=timedelta(0))
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ judged = loopkit.Agent(
         quorum=1,
     ),
     stop=loopkit.Stop(patience=2, min_delta=0.02, repeat=True),
+    budget=loopkit.Budget(usd=0.5, tokens=80_000, seconds=timedelta(minutes=15)),
 )
 alone = loopkit.Agent(
     name="alone",

@@ -6,6 +6,7 @@ For mypy it is ``attrs.frozen``, so an assignment to a field is an error in loop
 runs simulated schedules with the real ``attrs.frozen`` in its place, so that loopkit itself changes no value.
 """
 
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,8 @@ else:
     value = partial(attrs.define, unsafe_hash=True, on_setattr=attrs.setters.NO_OP)
 
 
-class Fields:
-    """Base of values whose fields may also be read by name, as in a mapping: ``entry["score"]``."""
+class Fields(Mapping[str, Any]):
+    """Base of values that are also mappings of their fields by name: ``entry["score"]``, ``dict(entry)``."""
 
     __slots__ = ()
 
@@ -34,3 +35,11 @@ class Fields:
         if name not in attrs.fields_dict(cls):
             raise KeyError(name)
         return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        cls: Any = type(self)
+        return iter(attrs.fields_dict(cls))
+
+    def __len__(self) -> int:
+        cls: Any = type(self)
+        return len(attrs.fields(cls))

@@ -1,12 +1,13 @@
 """Context for a test of one stage: ``loopkit.testing.context(inputs={"topic": "owls"})``."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import attrs
 
-from loopkit.agents.context import StageContext
+from loopkit.agents.context import BestAttempt, HistoryEntry, StageContext
 from loopkit.agents.stages.cancellation import Cancellation
+from loopkit.core.ledger.budget import BudgetLeft
 from loopkit.core.outcome import Evaluation
 from loopkit.core.run import Stage
 
@@ -46,7 +47,8 @@ def context(*, cancelled: bool = False, deadline: float | None = None, **fields:
     Args:
         cancelled: value of ``ctx.cancelled``; callbacks of ``ctx.on_cancel`` are then called at once.
         deadline: seconds that are left of the try, which go by; None: no timeout.
-        fields: attributes of the context, such as ``inputs``, ``stage``, ``attempt``, ``output`` or ``deps``.
+        fields: attributes of the context, such as ``inputs``, ``stage``, ``attempt``, ``output`` or ``deps``. An
+            ``evaluation``, ``best``, ``budget`` and entries of ``history`` may be mappings.
 
     Raises:
         TypeError: the context has no such field.
@@ -67,7 +69,29 @@ def context(*, cancelled: bool = False, deadline: float | None = None, **fields:
     values = {**defaults, **fields}
     values["stage"] = Stage(values["stage"])
     values.setdefault("idempotency_key", f"{values['run_id']}:{values['attempt']}:{values['stage'].value}")
-    if isinstance(values.get("evaluation"), Mapping):
-        given = dict(values["evaluation"])
-        values["evaluation"] = Evaluation(given.pop("score"), given.pop("feedback", ""), rest=given)
+    for name, read in _READ.items():
+        if isinstance(values.get(name), Mapping):
+            values[name] = read(values[name])
+    values["history"] = [_past(entry) if isinstance(entry, Mapping) else entry for entry in values.get("history", ())]
     return SampleContext(**values)
+
+
+def _evaluation(given: Mapping[str, Any]) -> Evaluation:
+    rest = {key: value for key, value in given.items() if key not in ("score", "feedback")}
+    return Evaluation(given["score"], given.get("feedback", ""), rest=rest)
+
+
+def _past(given: Mapping[str, Any]) -> HistoryEntry:
+    return HistoryEntry(**{"feedback": "", **given})
+
+
+def _best(given: Mapping[str, Any]) -> BestAttempt:
+    return BestAttempt(**{**given, "evaluation": _evaluation(given["evaluation"])})
+
+
+_READ: Final[Mapping[str, Callable[[Mapping[str, Any]], object]]] = {
+    "evaluation": _evaluation,
+    "best": _best,
+    "budget": lambda given: BudgetLeft(**given),
+}
+"""Fields that may be given as a mapping, in the form in which programs get them."""

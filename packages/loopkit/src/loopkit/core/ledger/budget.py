@@ -6,6 +6,7 @@ with an answered call of unknown price nobody can say that a limit in usd is kep
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -55,6 +56,11 @@ def _optional(check: Any) -> Any:
     return attrs.field(default=None, validator=attrs.validators.optional(check))
 
 
+def _as_seconds(value: float | timedelta | None) -> float | None:
+    """Return a duration in seconds; what is neither is left to the check."""
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
 @attrs.frozen(kw_only=True)
 class Budget:
     """Limits of what the attempts of a run may take together; a limit that is reached ends the run.
@@ -67,8 +73,11 @@ class Budget:
     """Price of the model calls in US dollars, greater than 0; None: no limit."""
     tokens: int | None = _optional(_check_tokens)
     """Tokens of all requests and answers, judges and failed tries included, at least 1; None: no limit."""
-    seconds: float | None = _optional(_check_amount)
-    """Wall time of the stages, their tries and waits included, greater than 0; None: no limit."""
+    seconds: float | None = attrs.field(
+        default=None, converter=_as_seconds, validator=attrs.validators.optional(_check_amount)
+    )
+    """Wall time of the stages, their tries and waits included, greater than 0, in seconds or as a timedelta; None: no
+    limit."""
 
     def document(self) -> dict[str, Any]:
         """Return the stored form: the limits that are set."""
