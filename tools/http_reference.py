@@ -92,13 +92,16 @@ def _endpoint(endpoint: Endpoint, operation: dict[str, Any]) -> Iterator[str]:
     body = operation.get("requestBody")
     fields = dict(body["content"]["application/json"]["schema"]["properties"]) if body else {}
     required = body["content"]["application/json"]["schema"]["required"] if body else []
-    inputs = [(item["name"], item["in"], item["schema"], item["required"]) for item in operation["parameters"]]
-    inputs += [(name, "body", schema, name in required) for name, schema in fields.items()]
+    inputs = list(operation["parameters"])
+    inputs += [
+        {"name": name, "in": "body", "required": name in required, "schema": schema} for name, schema in fields.items()
+    ]
     if inputs:
         yield from ("| name | in | type | |", "|---|---|---|---|")
-    for name, place, schema, is_required in inputs:
-        note = "required" if is_required else schema.get("description", "")
-        yield f"| `{name}` | {place} | {_kind(schema)} | {note} |"
+    for item in inputs:
+        description = item.get("description") or item["schema"].get("description", "")
+        note = " ".join(part for part in ("Required." if item["required"] else "", description) if part)
+        yield f"| `{item['name']}` | {item['in']} | {_kind(item['schema'])} | {note} |"
     if inputs:
         yield ""
     for status, response in sorted(endpoint.responses.items()):
@@ -109,12 +112,18 @@ def _endpoint(endpoint: Endpoint, operation: dict[str, Any]) -> Iterator[str]:
 def _kind(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return " ".join(f"`{value}`" for value in schema["enum"])
-    if schema.get("type") == "array":
-        return f"{_kind(schema['items'])}, separated by commas"
-    if "anyOf" in schema:
+    if any(option.get("format") == "date-time" for option in schema.get("anyOf", ())):
         return "time"
+    kind = next(kind for kind in _kinds(schema) if kind != "null")
+    return f"list of {_kind(schema['items'])}" if kind == "array" else kind
+
+
+def _kinds(schema: dict[str, Any]) -> list[str]:
+    """Return the JSON types that a schema names, those of its alternatives included."""
     kind = schema.get("type")
-    return next(name for name in kind if name != "null") if isinstance(kind, list) else str(kind)
+    if kind is None:
+        return [kind for option in schema.get("anyOf", ()) for kind in _kinds(option)]
+    return list(kind) if isinstance(kind, list) else [kind]
 
 
 if __name__ == "__main__":

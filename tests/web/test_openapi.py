@@ -116,6 +116,20 @@ def test_the_reference_page_is_the_one_made_from_the_table() -> None:
     assert set(ADVICE) == set(KINDS)
 
 
+def test_the_reference_page_names_types_and_says_what_parameters_are() -> None:
+    """An object is no time, lists are lists, in query and body alike, and no parameter lacks its description."""
+    page = render()
+    for row in (
+        "| `budget` | body | object | Limits",
+        "| `tags` | body | list of string | Tags",
+        "| `tag` | query | list of string | Tag",
+        "| `since` | query | time | Earliest",
+        "| `runId` | query | string | Required. Id",
+    ):
+        assert row in page
+    assert not [line for line in page.splitlines() if " | query | " in line and line.endswith("|  |")]
+
+
 def test_operations_and_parameters_are_described() -> None:
     """Every operation has a tag and a description, and every parameter a description."""
     document = describe(make_app().table)
