@@ -40,6 +40,22 @@ def test_chips_count_all_runs_and_stalled_ones_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("filters", "has_counts"),
+    [
+        (Filters(status="failed"), True),
+        (Filters(agent="new"), False),
+        (Filters(range="1h"), False),
+        (Filters(q="word"), False),
+        (Filters(tag=("weekly",)), False),
+        (Filters(reason="plateau"), False),
+    ],
+)
+def test_chips_have_counts_where_they_hold(filters: Filters, has_counts: bool) -> None:
+    """Beside a list that another filter than the status narrows, the counts of all runs would contradict it."""
+    assert {chip.count is not None for chip in list_view(filters=filters).chips} == {has_counts}
+
+
+@pytest.mark.parametrize(
     ("fields", "detail"),
     [
         ({"stalled": True}, "No heartbeat"),

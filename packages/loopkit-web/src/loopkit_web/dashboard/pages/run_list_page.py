@@ -11,7 +11,6 @@ from loopkit_web.dashboard.markup import display_text
 from loopkit_web.dashboard.pages.layout import RefreshPlan, page, run_facts, unchanged
 from loopkit_web.dashboard.pages.page_worker import in_worker
 from loopkit_web.dashboard.views.run_list_view import (
-    ATTENTION,
     ORDERS,
     RANGES,
     REASONS,
@@ -66,7 +65,7 @@ async def show_list(call: Call) -> Response:
         part=filters.part is not None,
         facts=facts,
         nav="/agents",
-        live=_refresh_plan(call, view),
+        live=_refresh_plan(call, view, overview),
         view=view,
         stuck=len(fleet.stuck) if fleet is not None else 0,
         stuck_agent=fleet.stuck[0].agent if fleet is not None and len(fleet.stuck) == 1 else "",
@@ -80,10 +79,10 @@ async def show_list(call: Call) -> Response:
     )
 
 
-def _refresh_plan(call: Call, view: RunListView) -> RefreshPlan:
+def _refresh_plan(call: Call, view: RunListView, overview: Overview) -> RefreshPlan:
     filters = view.filters
-    active_chips = (StatusKind.RUNNING, StatusKind.QUEUED, ATTENTION)
-    active = view.is_live or any(chip.count for chip in view.chips if chip.name in active_chips)
+    active_kinds = (StatusKind.RUNNING, StatusKind.QUEUED, StatusKind.STALLED)
+    active = view.is_live or any(overview.counts.get(kind) for kind in active_kinds)
     return RefreshPlan(
         stream=call.url("/api/workflow-stream"),
         refresh=call.url(filters.path(cursor=filters.cursor, part="rows")),

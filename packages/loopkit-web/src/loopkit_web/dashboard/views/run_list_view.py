@@ -120,7 +120,12 @@ class Filters:
 
     @property
     def is_filtered(self) -> bool:
-        return bool(self.status or self.agent or self.range or self.q or self.tags or self.reason)
+        return bool(self.status or self.is_narrowed)
+
+    @property
+    def is_narrowed(self) -> bool:
+        """True if more than the status is filtered, so that the counts of all runs say nothing about the list."""
+        return bool(self.agent or self.range or self.q or self.tags or self.reason)
 
 
 @attrs.frozen(kw_only=True)
@@ -172,7 +177,8 @@ class Chip:
     label: str
     kind: StatusKind | None
     """Symbol; None for all runs."""
-    count: int
+    count: int | None
+    """Number of these runs; None where it is not known, since other filters narrow the list."""
     is_current: bool
     path: str
 
@@ -252,8 +258,14 @@ def _chips(filters: Filters, counts: Mapping[str, int], total: int) -> Iterator[
 
 
 def _chip(filters: Filters, name: str | None, label: str, kind: StatusKind | None, count: int) -> Chip:
-    is_current = (filters.status or None) == name
-    return Chip(name=name, label=label, kind=kind, count=count, is_current=is_current, path=filters.path(status=name))
+    return Chip(
+        name=name,
+        label=label,
+        kind=kind,
+        count=None if filters.is_narrowed else count,
+        is_current=(filters.status or None) == name,
+        path=filters.path(status=name),
+    )
 
 
 def _row(run: Run, trajectory: Trajectory | None, served: frozenset[str] | None) -> RunRow:
