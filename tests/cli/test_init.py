@@ -26,6 +26,9 @@ def test_init_overwrites_nothing(cli: Program) -> None:
     (cli.folder / "new/hello.py").symlink_to("nowhere")
     assert "hello.py already exists" in cli.refused(1, "init", "new")
     assert not (cli.folder / "new/agents.yaml").exists()
+    cli.good("init", "whole")
+    assert "hello.py already exist; nothing" in cli.refused(1, "init", "whole")
+    assert cli.refused(1, "init", "agents.yaml") == "Error: agents.yaml: File exists\n"
 
 
 def test_init_can_answer_in_json(cli: Program) -> None:

@@ -139,4 +139,6 @@ def _check_stdout() -> None:
 def _sentence(error: BaseException) -> str:
     if isinstance(error, InvalidInputs):
         return "\n  ".join(["the inputs do not fit the agent", *map(str, error.faults)])
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     return str(error)

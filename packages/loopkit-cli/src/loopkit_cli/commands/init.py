@@ -31,7 +31,8 @@ def init(settings: Settings, folder: str) -> None:
     target = Path(folder)
     paths = [target / name for name in STARTER]
     if existing := [str(path) for path in paths if path.exists() or path.is_symlink()]:
-        raise exits.Refused(f"{' and '.join(existing)} already exists; nothing was written")
+        verb = "exists" if len(existing) == 1 else "exist"
+        raise exits.Refused(f"{' and '.join(existing)} already {verb}; nothing was written")
     target.mkdir(parents=True, exist_ok=True)
     for path in paths:
         content = resources.files("loopkit_cli").joinpath("starter", path.name).read_text(encoding="utf-8")

@@ -180,11 +180,11 @@ def _score(value: Any) -> float:
 
 
 def _short(value: float) -> str:
-    return "a number" if abs(value) >= 1e6 else f"{value:g}"  # not a number is not greater, and is "nan"
+    return "a number" if abs(value) >= 1e6 else f"{value:.10g}"  # not a number is not greater, and is "nan"
 
 
 def _scale_hint(value: float) -> str:
-    if 1 < value <= 100:
+    if 1.1 <= value <= 100:  # barely above 1 is an error of rounding
         return f"; divide it by {10 if value <= 10 else 100} if that is its scale"
     return ""
 
