@@ -135,3 +135,20 @@ def test_unreachable_server_loses_nothing(opened: Opener, world: tuple[str, dict
     expect(form.get_by_text("The server cannot be reached. No run was started")).to_be_visible()
     expect(form.get_by_label("Thesis", exact=True)).to_have_value(THESIS)
     expect(form.get_by_role("button", name="Start run").last).not_to_have_attribute("aria-busy", "true")
+
+
+def test_dialog_has_no_strips_beside_its_columns(opened: Opener, world: tuple[str, dict[str, str], Any]) -> None:
+    """The list of agents begins at the left edge, and the footer ends at the right one."""
+    url, _, _ = world
+    page = opened(viewport={"width": 1200, "height": 900})
+    page.goto(url + "/agents")
+    page.get_by_role("link", name="Start Workflow").click()
+    expect(page.get_by_role("dialog").locator(".startfoot")).to_be_visible()
+    gaps = page.evaluate(
+        """() => {
+            const [dialog, picker, foot] = ['dialog', 'dialog .picker', 'dialog .startfoot']
+                .map(name => document.querySelector(name).getBoundingClientRect());
+            return [picker.left - dialog.left, dialog.right - foot.right];
+        }"""
+    )
+    assert max(gaps) <= 1, "the border of the dialog"
