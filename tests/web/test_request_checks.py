@@ -65,6 +65,16 @@ async def test_changes_by_another_origin_are_403_on_every_route(headers: dict[st
     assert (await store.list_runs(RunQuery())).runs == ()
 
 
+async def test_a_refused_origin_is_told_beside_the_host_it_was_compared_with() -> None:
+    """A proxy that drops the port from the host is found in the answer, and so is the setting that helps."""
+    async with client(make_app(), host="runs.example", headers={"Origin": "http://runs.example:8080"}) as http:
+        detail = (await http.post("/api/workflows", json={})).json()["detail"]
+    assert "The request comes from http://runs.example:8080, and this app is http://runs.example here." in detail
+    assert "trusted_origins" in detail
+    async with client(make_app(), host="runs.example", headers={"Sec-Fetch-Site": "cross-site"}) as http:
+        assert "comes from" not in (await http.post("/api/workflows", json={})).json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [

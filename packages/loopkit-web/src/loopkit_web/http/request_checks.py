@@ -52,9 +52,17 @@ def check_origin(request: Request, trusted: frozenset[str]) -> None:
     if site is None:
         site = "none" if origin is None or _is_own(origin, request) else "cross-site"
     if site not in ("same-origin", "none"):
-        raise Refused(
-            ProblemCode.FOREIGN_ORIGIN, "Only pages of this app, trusted origins and programs may request changes."
-        )
+        raise Refused(ProblemCode.FOREIGN_ORIGIN, _foreign_text(origin, request))
+
+
+def _foreign_text(origin: str | None, request: Request) -> str:
+    """Return what was compared, since a proxy that passes on another host or scheme is the usual reason."""
+    own = f"{request.url.scheme}://{request.headers.get('host', '')}"
+    compared = "" if origin is None else f" The request comes from {origin[:200]}, and this app is {own[:200]} here."
+    return (
+        f"Only pages of this app, trusted origins and programs may request changes.{compared} Behind a proxy, pass on "
+        "the host and scheme of the browser, or add its origin to the trusted origins (trusted_origins)."
+    )
 
 
 def _is_own(origin: str, request: Request) -> bool:
