@@ -41,6 +41,21 @@ EQUAL = [Fault("/a", "has items that are equal")]
         ({"properties": {"a": {"enum": ["x"]}}}, {"a": "y"}, [Fault("/a", "is not one of ['x']")]),
         ({"properties": {"a": {"const": "x"}}}, {"a": "y"}, [Fault("/a", "'x' was expected")]),
         ({"properties": {"a": {"items": {"type": "null"}}}}, {"a": [5]}, [Fault("/a/0", "is not of type 'null'")]),
+        (
+            {"properties": {"a": {"anyOf": [{"type": "integer", "minimum": 3}, {"type": "null"}]}}},
+            {"a": "x"},
+            [Fault("/a", "is not of type 'integer', and is not of type 'null'")],
+        ),
+        (
+            {"properties": {"a": {"oneOf": [{"properties": {"b": {"type": "null"}}}, {"anyOf": [{"type": "null"}]}]}}},
+            {"a": {"b": 1}},
+            [Fault("/a", "/b is not of type 'null', and is not of type 'null'")],
+        ),
+        (
+            {"properties": {"a": {"oneOf": [{"minimum": 1}, {"minimum": 2}]}}},
+            {"a": 3},
+            [Fault("/a", "is valid under each of {'minimum': 2}, {'minimum': 1}")],
+        ),
         (UNIQUE, {"a": [1, 1.0]}, EQUAL),
         (UNIQUE, {"a": [{"b": [1]}] * 2}, EQUAL),
         (UNIQUE, {"a": [1, True, "1", [1], {"1": 1}, None]}, []),

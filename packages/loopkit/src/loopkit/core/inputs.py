@@ -140,8 +140,20 @@ def _key(path: Any) -> str:
 
 def _fault(error: Any) -> Fault:
     """Convert an error of the library. Its message begins with the value, which the pointer identifies better."""
-    pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in error.absolute_path)
-    return Fault(pointer, error.message.removeprefix(repr(error.instance)).lstrip()[:_MAX_DETAIL_CHARS])
+    return Fault(_pointer(error.absolute_path), _detail(error)[:_MAX_DETAIL_CHARS])
+
+
+def _pointer(path: Iterable[object]) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def _detail(error: Any) -> str:
+    """Return what is wrong; where all alternatives of an ``anyOf`` or ``oneOf`` fail, the first fault of each."""
+    branches: dict[object, Any] = {}
+    for inner in error.context if error.validator in ("anyOf", "oneOf") else ():
+        branches.setdefault(inner.relative_schema_path[0], inner)
+    details = [f"{_pointer(inner.relative_path)} {_detail(inner)}".lstrip() for inner in branches.values()]
+    return ", and ".join(dict.fromkeys(details)) or error.message.removeprefix(repr(error.instance)).lstrip()
 
 
 @cache
