@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopkit.agents.context import BestAttempt, HistoryEntry
-from loopkit.agents.template import MAX_TEMPLATE_BYTES, Template, declared_inputs
+from loopkit.agents.template import MAX_TEMPLATE_BYTES, Template, closed_inputs, declared_inputs
 from loopkit.core.ledger.budget import BudgetLeft
 from loopkit.core.outcome import Evaluation
 from loopkit.core.run import Stage
@@ -268,7 +268,37 @@ def test_the_judged_text_stands_in_a_fence(text: str) -> None:
 )
 def test_the_declared_inputs_are_those_of_the_schema(schema: dict[str, Any], declared: set[str] | None) -> None:
     """In all of its branches; a schema that leaves more open declares nothing for certain."""
-    assert declared_inputs(schema) == (None if declared is None else frozenset(declared))
+    assert closed_inputs(schema) == (None if declared is None else frozenset(declared))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"additionalProperties": True},
+        {"patternProperties": {"^x": {}}},
+        {"allOf": [{"$ref": "https://example.com/schema"}, {"$ref": "#/nowhere"}, {"$ref": "#"}]},
+    ],
+    ids=str,
+)
+def test_an_input_that_an_open_schema_declares_may_be_left_out(more: dict[str, Any]) -> None:
+    """Others are errors in a run that lacks them."""
+    declared = declared_inputs({"properties": {"topic": {"properties": {"part": {}}}}, **more})
+    assert Template("{{ inputs.topic }}{{ inputs.topic.part }}").fill(context(), declared=declared) == ""
+    with pytest.raises(StageFailed, match=r"names inputs\.part, which does not exist"):
+        Template("{{ inputs.part }}").fill(context(), declared=declared)
+
+
+def test_references_inside_a_schema_are_followed() -> None:
+    """To where they lead, also round in a circle."""
+    schema = {
+        "$ref": "#/$defs/a~1b",
+        "$defs": {
+            "a/b": {"properties": {"topic": {}}, "allOf": [{"$ref": "#/$defs/a~1b"}, {"$ref": "#/$defs/c"}]},
+            "c": 5,
+        },
+    }
+    assert declared_inputs(schema) == frozenset({"topic"})
+    assert closed_inputs(schema) is None
 
 
 def test_inputs_that_the_schema_does_not_have_are_a_problem() -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final, TypeAlias
 
 from loopkit.agents.context import StageContext
 from loopkit.agents.error_text import kind_of
-from loopkit.agents.template import Template, declared_inputs
+from loopkit.agents.template import Template, closed_inputs, declared_inputs
 from loopkit.core import strict_json
 from loopkit.core.labels.label_text import computed_title
 from loopkit.core.run import Stage
@@ -42,10 +42,9 @@ class TitleTemplate:
         Raises:
             InvalidConfig: it does not.
         """
-        declared = declared_inputs(schema)
-        if problem := self._template.problem(declared):
+        if problem := self._template.problem(closed_inputs(schema)):
             raise InvalidConfig(problem, key="title")
-        self._declared = declared or frozenset()
+        self._declared = declared_inputs(schema)
 
     def __call__(self, inputs: Mapping[str, Any]) -> str:
         """Fill the template.

@@ -19,7 +19,7 @@ from loopkit.agents.error_text import clean_text
 from loopkit.core import strict_json
 from loopkit.errors import StageFailed
 
-__all__ = ["MAX_TEMPLATE_BYTES", "Template", "declared_inputs", "read_template"]
+__all__ = ["MAX_TEMPLATE_BYTES", "Template", "closed_inputs", "declared_inputs", "read_template"]
 
 MAX_TEMPLATE_BYTES: Final = 1 << 20
 MAX_SECONDS: Final = 1.0
@@ -99,14 +99,14 @@ class Template:
         self,
         context: StageContext,
         *,
-        declared: frozenset[str] | None = None,
+        declared: frozenset[str] = frozenset(),
         fence: Callable[[str], str] | None = None,
     ) -> str:
         """Return the text with its values.
 
         Args:
             context: values of the stage.
-            declared: inputs that the schema declares.
+            declared: inputs that the schema declares; one that the run lacks is None.
             fence: puts the judged output between marks; None: it stands as it is.
 
         Raises:
@@ -116,7 +116,7 @@ class Template:
 
         from loopkit.agents.template_sandbox import LIMITS, Limits
 
-        values = _values(context, declared or frozenset())
+        values = _values(context, declared)
         limit = MAX_TEMPLATE_BYTES + len(strict_json.dumps([values[name] for name in self.names]))
         limits = Limits(deadline=time.monotonic() + MAX_SECONDS, chars_left=4 * limit, fence=fence)
         token = LIMITS.set(limits)
@@ -177,21 +177,50 @@ def read_text(folder: Path, name: str) -> str:
         raise StageFailed(f"the template {name} is not UTF-8", is_final=True) from error
 
 
-def declared_inputs(schema: Mapping[str, Any]) -> frozenset[str] | None:
-    """Return the inputs that a JSON Schema declares; None when it leaves open which there are."""
-    names, is_open = set[str](), False
+def declared_inputs(schema: Mapping[str, Any]) -> frozenset[str]:
+    """Return the inputs that a JSON Schema declares, in any of its branches; a run may lack them, or have others."""
+    names = set[str]()
+    for part in _branches(schema):
+        properties = part.get("properties")
+        names |= set(properties) if isinstance(properties, Mapping) else set()
+    return frozenset(names)
+
+
+def closed_inputs(schema: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the inputs that a JSON Schema declares; None when it leaves open which others there are."""
+    names = declared_inputs(schema)
+    return frozenset(names) if names and not any(_leaves_open(part) for part in _branches(schema)) else None
+
+
+def _leaves_open(part: Mapping[str, Any]) -> bool:
+    more = part.get("additionalProperties", False), part.get("unevaluatedProperties", False)
+    return any(value is not False for value in more) or "$ref" in part or "patternProperties" in part
+
+
+def _branches(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield a JSON Schema and those below it that are about the same object; its own ``$ref``s are followed."""
     waiting: list[Any] = [schema]
+    followed = set[str]()
     while waiting:
         part = waiting.pop()
-        if isinstance(part, Mapping):
-            properties = part.get("properties")
-            names |= set(properties) if isinstance(properties, Mapping) else set()
-            more = part.get("additionalProperties", False), part.get("unevaluatedProperties", False)
-            is_open |= any(value is not False for value in more) or "$ref" in part or "patternProperties" in part
-            waiting += [part.get(key) for key in ("if", "then", "else")]
-            waiting += [each for key in ("allOf", "anyOf", "oneOf") for each in part.get(key, ())]
-            waiting += list(part.get("dependentSchemas", {}).values())
-    return None if is_open or not names else frozenset(names)
+        if not isinstance(part, Mapping):
+            continue
+        yield part
+        waiting += [part.get(key) for key in ("if", "then", "else")]
+        waiting += [each for key in ("allOf", "anyOf", "oneOf") for each in part.get(key, ())]
+        waiting += list(part.get("dependentSchemas", {}).values())
+        reference = part.get("$ref")
+        if isinstance(reference, str) and reference not in followed:
+            followed.add(reference)
+            waiting.append(_referenced(schema, reference))
+
+
+def _referenced(schema: Mapping[str, Any], reference: str) -> object:
+    """Return what a ``$ref`` such as ``#/$defs/topic`` points to; None where that is not in the schema."""
+    found: Any = schema
+    for name in reference.removeprefix("#/").split("/"):
+        found = found.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
+    return found
 
 
 @cache

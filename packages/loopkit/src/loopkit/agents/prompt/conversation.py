@@ -56,7 +56,7 @@ class Conversation:
         self,
         context: StageContext,
         *,
-        declared: frozenset[str] | None = None,
+        declared: frozenset[str] = frozenset(),
         fence: Callable[[str], str] | None = None,
     ) -> list[Message]:
         """Return the messages of a call.

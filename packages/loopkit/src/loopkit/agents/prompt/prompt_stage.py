@@ -30,7 +30,7 @@ from loopkit.agents.prompt.structured_request import (
 from loopkit.agents.secret_values import add_secret_variable
 from loopkit.agents.setting_checks import integer, number, text
 from loopkit.agents.stages.threads import call_in_thread
-from loopkit.agents.template import declared_inputs
+from loopkit.agents.template import closed_inputs, declared_inputs
 from loopkit.agents.usage.prices import read_prices
 from loopkit.core import strict_json
 from loopkit.core.run import Stage
@@ -202,7 +202,7 @@ class PromptStage:
 
     def problem(self) -> str | None:
         try:
-            problem = self._conversation.problem(self._declared)
+            problem = self._conversation.problem(closed_inputs(self._schema))
         except StageFailed as error:
             return str(error)
         endpoints = (self._endpoint(model) for model in self._models)
@@ -252,9 +252,14 @@ class PromptStage:
         """The texts, read once, so that they are those in the definition's digest."""
         return read_conversation(self.folder, prompt=self.prompt, messages=self.messages, system=self.system)
 
+    @property
+    def _schema(self) -> Mapping[str, Any]:
+        """JSON Schema of the inputs."""
+        return {} if self.place is None else self.place.inputs
+
     @cached_property
-    def _declared(self) -> frozenset[str] | None:
-        return None if self.place is None else declared_inputs(self.place.inputs)
+    def _declared(self) -> frozenset[str]:
+        return declared_inputs(self._schema)
 
     @property
     def _models(self) -> Sequence[str]:

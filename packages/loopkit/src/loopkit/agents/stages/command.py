@@ -21,7 +21,7 @@ from loopkit.agents.setting_checks import text
 from loopkit.agents.stages.command_output import JsonLines, Output, PrintedText, WholeOutput
 from loopkit.agents.stages.process import MAX_LINE_BYTES, Program
 from loopkit.agents.stages.threads import THREADS, wait_until_done
-from loopkit.agents.template import Template, declared_inputs, read_template
+from loopkit.agents.template import Template, closed_inputs, declared_inputs, read_template
 from loopkit.agents.usage.evaluation_usage import book_readable
 from loopkit.agents.usage.usage_file import booked_usage_file
 from loopkit.core import strict_json
@@ -135,8 +135,9 @@ class CommandStage:
         return attrs.evolve(self, place=place)
 
     @property
-    def _declared(self) -> frozenset[str] | None:
-        return None if self.place is None else declared_inputs(self.place.inputs)
+    def _schema(self) -> Mapping[str, Any]:
+        """JSON Schema of the inputs."""
+        return {} if self.place is None else self.place.inputs
 
     def problem(self) -> str | None:
         program = self.command[0]
@@ -146,7 +147,7 @@ class CommandStage:
         if not self._working_folder.is_dir():
             return f"there is no folder {self.workdir!r} (workdir)"
         try:
-            return None if self.stdin is None else self._template.problem(self._declared)
+            return None if self.stdin is None else self._template.problem(closed_inputs(self._schema))
         except StageFailed as error:
             return str(error)
 
@@ -241,7 +242,7 @@ class CommandStage:
 
     def _input(self, context: StageContext, usage_path: Path) -> bytes:
         if self.stdin is not None:
-            return self._template.fill(context, declared=self._declared).encode()
+            return self._template.fill(context, declared=declared_inputs(self._schema)).encode()
         return strict_json.dumps({**context.document(), "usageFile": str(usage_path)}).encode() + b"\n"
 
     def _output_reader(self, context: StageContext) -> Output:
