@@ -1,4 +1,4 @@
-"""Run schedules: ``python -m tests.simulation [--store sqlite|memory] FIRST END``.
+"""Run schedules: ``python -m tests.simulation [--store sqlite|memory] [--panels] FIRST END``.
 
 A range can be split anywhere and continued later, since a schedule depends on its seed alone. A line with the number of
 schedules is printed now and then and at the end; each broken seed is printed with its last lines and the command that
@@ -12,7 +12,8 @@ import time
 from collections import Counter
 
 from tests.simulation.ground import Broken
-from tests.simulation.world import GROUNDS, Report, simulate
+from tests.simulation.panels import PanelWorld
+from tests.simulation.world import GROUNDS, Report, World, simulate
 
 PROGRESS_SECONDS = 60
 MOST_BROKEN = 1
@@ -45,12 +46,12 @@ class Tally:
         )
 
 
-def main(store: str, first: int, end: int) -> int:
+def main(store: str, first: int, end: int, *, panels: bool = False) -> int:
     logging.disable(logging.CRITICAL)
     tally, told = Tally(), time.monotonic()
     for seed in range(first, end):
         try:
-            tally.add(simulate(seed, store))
+            tally.add(simulate(seed, store, world_of=PanelWorld if panels else World))
         except BaseException as error:
             broken = _leaf(error)
             if not isinstance(broken, Broken):
@@ -58,7 +59,8 @@ def main(store: str, first: int, end: int) -> int:
             tally.broken.append(seed)
             print(f"seed {seed} (number {seed - first + 1}): {type(broken).__name__}: {broken}")
             print("\n".join(getattr(error, "__notes__", ())))
-            print(f"again: python -m tests.simulation --store {store} {seed} {seed + 1}", flush=True)
+            options = f"--store {store}{' --panels' if panels else ''}"
+            print(f"again: python -m tests.simulation {options} {seed} {seed + 1}", flush=True)
             if len(tally.broken) == MOST_BROKEN:
                 break
         if time.monotonic() - told > PROGRESS_SECONDS:
@@ -77,7 +79,8 @@ def _leaf(error: BaseException) -> BaseException:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description="Live through schedules by seed.")
     parser.add_argument("--store", choices=GROUNDS, default="sqlite")
+    parser.add_argument("--panels", action="store_true", help="runs that checks and judges evaluate")
     parser.add_argument("first", type=int, help="the first seed")
     parser.add_argument("end", type=int, help="the seed after the last one")
     arguments = parser.parse_args()
-    sys.exit(main(arguments.store, arguments.first, arguments.end))
+    sys.exit(main(arguments.store, arguments.first, arguments.end, panels=arguments.panels))

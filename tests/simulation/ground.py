@@ -66,6 +66,14 @@ class Ground(Protocol):
         """Return the attempts and names of a run's verdicts."""
         ...
 
+    def scores_given(self, run_id: str) -> list[tuple[int, str, int, float]]:
+        """Return attempt, name, sample and score of a run's verdicts."""
+        ...
+
+    def artifacts(self, run_id: str) -> list[tuple[int, str, str]]:
+        """Return attempt, type and content of a run's artifacts."""
+        ...
+
     def end_by_hand(self, run_id: str) -> bool:
         """End a running run by plain SQL, as another program may; False if this store has no other programs."""
         ...

@@ -1,7 +1,7 @@
 """The memory store below a world: a server that never fails, reached over a network that does."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -10,7 +10,8 @@ import attrs
 from loopkit import LeaseLost, MemoryStore, Run, StorageUnavailable
 from loopkit.core.journal import Change
 from loopkit.core.lease import Lease
-from loopkit.core.ledger.calls import spending_of
+from loopkit.core.ledger.calls import StoredCall, spending_of
+from loopkit.core.panel.verdict import Verdict
 from loopkit.storage import Storage
 from tests.simulation.ground import Row
 from tests.simulation.process import SeededIds
@@ -59,6 +60,14 @@ class MemoryGround(MemoryStore):
 
     def verdicts(self, run_id: str) -> set[tuple[int, str]]:
         return {(verdict.attempt, verdict.name) for verdict in self._verdicts[run_id].values()}
+
+    def scores_given(self, run_id: str) -> list[tuple[int, str, int, float]]:
+        return [(given.attempt, given.name, given.sample, given.score) for given in self._verdicts[run_id].values()]
+
+    def artifacts(self, run_id: str) -> list[tuple[int, str, str]]:
+        return [
+            (artifact.attempt, artifact.artifact_type.value, artifact.content) for artifact in self._artifacts[run_id]
+        ]
 
     def end_by_hand(self, run_id: str) -> bool:
         return False
@@ -121,6 +130,12 @@ class Wire:
         except LeaseLost:
             self._process.world.told_lost(lease)
             raise
+
+    async def list_calls(self, run_id: str) -> Sequence[StoredCall]:
+        return await self._ask(self._server.list_calls, run_id)
+
+    async def list_verdicts(self, run_id: str, attempt: int) -> Sequence[Verdict]:
+        return await self._ask(self._server.list_verdicts, run_id, attempt)
 
     async def wait_for_work(self, timeout: float) -> None:
         await self._process.wait_for_work()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 from anyio.abc import TaskGroup
 
-from loopkit import Agent, Runner, StageContext, Stopping
+from loopkit import Agent, LeaseLost, Runner, StageContext, Stopping
 from loopkit.agents.stage_call import call_stage
 from loopkit.runner import Environment
 from loopkit.runner.keeper import Keeper
@@ -30,7 +30,8 @@ HERE: ContextVar["Process"] = ContextVar("HERE")
 """The process that a task belongs to."""
 
 
-async def _make(context: StageContext) -> str:
+async def make_output(context: StageContext) -> str:
+    """Return the output that the world of the calling process makes."""
     process = HERE.get()
     return await process.world.stage(process, context)
 
@@ -41,7 +42,7 @@ async def _judge(context: StageContext) -> dict[str, Any]:
     return {"score": process.chance.choice([0.2, 0.4, 0.6, 0.9]), "feedback": told}
 
 
-AGENT = Agent(name="worker", produce=_make, evaluate=_judge, pass_threshold=0.8)
+AGENT = Agent(name="worker", produce=make_output, evaluate=_judge, pass_threshold=0.8)
 
 
 class SeededIds:
@@ -144,7 +145,7 @@ class Process:
                 )
                 runner = Runner(
                     self.store,
-                    [AGENT],
+                    [self.world.agent],
                     concurrency=self.chance.randint(1, 4),
                     heartbeat=self.world.heartbeat,
                     grace=timedelta(seconds=2),
@@ -156,7 +157,8 @@ class Process:
                 await runner.serve()
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            if rest := group.split(Crashed)[1]:
+            # While one judge of a panel dies with the process, another may be told that the lease is lost.
+            if rest := group.split((Crashed, LeaseLost) if self.dead else Crashed)[1]:
                 raise rest from None
         except Crashed:
             pass

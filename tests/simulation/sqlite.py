@@ -15,6 +15,7 @@ from loopkit.core.journal import Change
 from loopkit.core.lease import Lease
 from loopkit.storage import RunnerInfo, Storage
 from loopkit.stores.sql.operations.checks.invariants import RULE_GROUPS
+from loopkit.stores.sql.operations.checks.policy_rules import find_violations
 from loopkit.stores.sql.store import SqlStore
 from loopkit.stores.sql.wakeups.hub import PollTimer, Wakeups
 from loopkit.stores.sql.writes.lanes import Close, Perform
@@ -94,6 +95,14 @@ class SqliteGround:
         verdicts = "SELECT attempt, name FROM loopkit_verdicts WHERE run_id = ?"
         return set(self._eye.execute(verdicts, (run_id,)).fetchall())
 
+    def scores_given(self, run_id: str) -> list[tuple[int, str, int, float]]:
+        verdicts = "SELECT attempt, name, sample, score FROM loopkit_verdicts WHERE run_id = ?"
+        return self._eye.execute(verdicts, (run_id,)).fetchall()
+
+    def artifacts(self, run_id: str) -> list[tuple[int, str, str]]:
+        artifacts = "SELECT attempt, artifact_type, content FROM workflow_artifacts WHERE run_id = ?"
+        return self._eye.execute(artifacts, (run_id,)).fetchall()
+
     def end_by_hand(self, run_id: str) -> bool:
         now = wire.instant(self._world.now())
         self._eye.execute(
@@ -106,9 +115,18 @@ class SqliteGround:
     async def wrongs(self) -> list[tuple[str | None, str]]:
         doubled = self._eye.execute(_DOUBLED).fetchall()
         found = [row for look in _looks() for row in self._eye.execute(look).fetchall()]
-        return [(run_id, f"{line!r} stands twice") for run_id, line in doubled] + [
-            (run_id, str(detail)) for run_id, *details in found for detail in details if detail is not None
+        with self._link().database.reading() as connection:
+            violations = list(find_violations(connection))
+        return [
+            *((run_id, f"{line!r} stands twice") for run_id, line in doubled),
+            *((run_id, str(detail)) for run_id, *details in found for detail in details if detail is not None),
+            *((violation.run_id, violation.detail) for violation in violations),
         ]
+
+    def _link(self) -> Link:
+        """Return a link of the world's own, which never fails."""
+        self._taken.append(links().take(lambda _: None, lambda: None))
+        return self._taken[-1]
 
     def leave(self) -> None:
         links().give_back(self._taken)

@@ -25,6 +25,8 @@ class Deletion:
     piece: str
     instead: str
     within: int
+    panels: bool = False
+    """True when it takes runs that checks and judges evaluate."""
 
 
 DELETIONS = (
@@ -109,6 +111,33 @@ DELETIONS = (
         "False and (stored :=",
         150,
     ),
+    Deletion(
+        "the verdicts that are stored",
+        "memory",
+        "runner/verdicts/panel_call.py",
+        "if stored is not None:",
+        "if False:",
+        30,
+        panels=True,
+    ),
+    Deletion(
+        "the quorum of a panel",
+        "memory",
+        "core/panel/panel_results.py",
+        "if sum(result.error is None for result in counted) >= rules.needed:",
+        "if True:",
+        60,
+        panels=True,
+    ),
+    Deletion(
+        "the scores of earlier attempts after a take-over",
+        "sqlite",
+        "core/resumption.py",
+        "return Resumption(run=_run_at(run, stage, number, best), attempts=attempts)",
+        "return Resumption(run=_run_at(run, stage, number, best))",
+        60,
+        panels=True,
+    ),
 )
 
 
@@ -122,7 +151,11 @@ def test_without_it_a_schedule_breaks(deletion: Deletion, tmp_path: Path) -> Non
     (copy / deletion.file).write_text(text.replace(deletion.piece, deletion.instead, 1), encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     lived = subprocess.run(
-        [sys.executable, "-m", "tests.simulation", "--store", deletion.ground, "0", str(deletion.within)],
+        [
+            *(sys.executable, "-m", "tests.simulation", "--store", deletion.ground),
+            *(["--panels"] if deletion.panels else []),
+            *("0", str(deletion.within)),
+        ],
         capture_output=True,
         text=True,
         env=environment,

@@ -21,7 +21,7 @@ from loopkit.core.lease import Lease
 from loopkit.core.run import NewRun
 from tests.simulation.ground import Broken, Ground, Row
 from tests.simulation.memory import MemoryGround
-from tests.simulation.process import Process
+from tests.simulation.process import AGENT, Process
 from tests.simulation.sqlite import SqliteGround
 from tests.simulation.virtual_loop import VirtualLoop, run_virtually
 
@@ -84,6 +84,7 @@ class World:
     stalled_after = timedelta(seconds=5)
     heartbeat = timedelta(seconds=2)
 
+    agent = AGENT
     loop: VirtualLoop
     _queued: anyio.Event
     """Event that is set, and replaced, when a run waits to be claimed."""
@@ -169,7 +170,7 @@ class World:
             before, self.rows[row.id] = self.rows.get(row.id), row
             self._compare(before, row)
         for run_id, content in self.ground.kept():
-            self._check_artifact(run_id, content)
+            self.check_artifact(run_id, content)
 
     def _compare(self, before: Row | None, after: Row) -> None:
         name, holder = self._name(after.id), (after.claimed_by or "").rpartition(":")[0]
@@ -180,22 +181,22 @@ class World:
             self._queued = anyio.Event()
         if before is None:
             return
-        self._insist(before.is_open, f"{name} changed after its end")
-        self._insist(before.token <= after.token <= before.token + 1, f"{name}: token {before.token} -> {after.token}")
+        self.insist(before.is_open, f"{name} changed after its end")
+        self.insist(before.token <= after.token <= before.token + 1, f"{name}: token {before.token} -> {after.token}")
         if after.token > before.token and before.status == "running" and not self._was_released(before):
             assert before.seen_at is not None
             silent = (self.now() - before.seen_at).total_seconds()
-            self._insist(silent > self.stalled_seconds, f"{name} was taken over after {silent} s of silence")
+            self.insist(silent > self.stalled_seconds, f"{name} was taken over after {silent} s of silence")
 
     def _was_released(self, before: Row) -> bool:
         """Return whether the commit released the run before it was claimed."""
         messages = self.ground.told(before.id, before.told)
         return "Released" in messages and messages.index("Released") < messages.index("Started")
 
-    def _check_artifact(self, run_id: str, content: str) -> None:
+    def check_artifact(self, run_id: str, content: str) -> None:
         made, row = self.calls[int(content.partition("call ")[2].rstrip('"}'))], self.rows[run_id]
-        self._insist(made.run_id == run_id, f"{self._name(run_id)} holds the result of another run")
-        self._insist(
+        self.insist(made.run_id == run_id, f"{self._name(run_id)} holds the result of another run")
+        self.insist(
             made.token == row.token,
             f"{self._name(run_id)}: a result of token {made.token} was stored under {row.token}",
         )
@@ -204,9 +205,9 @@ class World:
         """Check that a lease that was reported as lost is lost."""
         row = self.rows[lease.run_id]
         held = (row.status, row.token, row.claimed_by) == ("running", lease.fencing_token, lease.claimed_by)
-        self._insist(not held, f"{self._name(row.id)}: token {row.token} was told lost, and holds the run")
+        self.insist(not held, f"{self._name(row.id)}: token {row.token} was told lost, and holds the run")
 
-    def _insist(self, holds: bool, what: str) -> None:
+    def insist(self, holds: bool, what: str) -> None:
         if not holds:
             self.broken = self.broken or Broken(what)
             raise self.broken
@@ -231,7 +232,7 @@ class World:
                 tasks.cancel_scope.cancel()
         if self._are_open():
             await self._settle()
-        await self._check()
+        await self.check()
 
     def _are_open(self) -> bool:
         return any(row.is_open for row in self.rows.values())
@@ -261,7 +262,7 @@ class World:
         longest = self.size.asking / self.size.runs
         for asked in range(self.size.runs):
             key, attempts = f"{number}.{asked}", client.chance.randint(1, 3)
-            new = NewRun(agent_name="worker", inputs={}, max_attempts=attempts, idempotency_key=key)
+            new = self.drawn_run(key, attempts)
             try:
                 [run] = await client.store.submit([new])
             except LoopkitError as error:
@@ -272,6 +273,10 @@ class World:
             await client.nap(longest)
             await self._bother(client, client.chance.choice(known))
             await client.nap(longest)
+
+    def drawn_run(self, key: str, attempts: int) -> NewRun:
+        """Return the run that a client submits."""
+        return NewRun(agent_name="worker", inputs={}, max_attempts=attempts, idempotency_key=key)
 
     async def _bother(self, client: Process, run_id: str) -> None:
         kind = client.chance.random()
@@ -310,30 +315,30 @@ class World:
             sound.dead = True
             tasks.cancel_scope.cancel()
 
-    async def _check(self) -> None:
+    async def check(self) -> None:
         for run_id in self.acknowledged:
-            self._insist(run_id in self.rows, f"{run_id} was acknowledged and is lost")
+            self.insist(run_id in self.rows, f"{run_id} was acknowledged and is lost")
         for run_id in sorted(self.to_cancel - self.ended_elsewhere):
             status = self.rows[run_id].status
-            self._insist(status == "cancelled", f"{self._name(run_id)} was to be cancelled, and is {status}")
+            self.insist(status == "cancelled", f"{self._name(run_id)} was to be cancelled, and is {status}")
         for run_id, calls in self.acknowledged_calls.items():
             stored = self.ground.calls(run_id)
             lost = {call_id for call_id, version in calls.items() if stored.get(call_id, 0) < version}
-            self._insist(not lost, f"{self._name(run_id)} lacks model calls that were acknowledged: {lost}")
+            self.insist(not lost, f"{self._name(run_id)} lacks model calls that were acknowledged: {lost}")
         for run_id, verdicts in self.acknowledged_verdicts.items():
             missing = verdicts - self.ground.verdicts(run_id)
-            self._insist(not missing, f"{self._name(run_id)} lacks verdicts that were acknowledged: {missing}")
+            self.insist(not missing, f"{self._name(run_id)} lacks verdicts that were acknowledged: {missing}")
         wrongs = [wrong for run_id, wrong in await self.ground.wrongs() if run_id not in self.ended_elsewhere]
-        self._insist(not wrongs, "; ".join(wrongs))
+        self.insist(not wrongs, "; ".join(wrongs))
 
 
-def simulate(seed: int, ground: str = "sqlite") -> Report:
+def simulate(seed: int, ground: str = "sqlite", *, world_of: Callable[[int, str], World] = World) -> Report:
     """Run the schedule of a seed.
 
     Raises:
         Broken: an invariant was broken; the error's notes hold the world's log.
     """
-    world = World(seed, ground)
+    world = world_of(seed, ground)
     try:
         run_virtually(world.live)
         if world.broken is not None:  # the task that found it has already left
