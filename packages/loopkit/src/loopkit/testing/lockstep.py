@@ -281,7 +281,8 @@ def _with_ledger(change: Change, known: Mapping[str, ModelCall], random: Random)
     """Return a change that books drawn model calls, new ones and known ones, and adds drawn verdicts."""
     stage, attempt = change.run.current_stage, change.run.current_attempt
     assert stage is not None
-    ids = random.sample([*known, f"call {random.getrandbits(32)}", "call"], random.choice([0, 0, 1, 2]))
+    named = dict.fromkeys([*known, f"call {random.getrandbits(32)}", "call"])  # one change has each call once
+    ids = random.sample(list(named), random.choice([0, 0, 1, 2]))
     calls = [_call(known.get(call_id), call_id, stage, attempt, random) for call_id in ids]
     before = spending_of(known[call_id] for call_id in ids if call_id in known)
     after = spending_of(calls)
