@@ -8,6 +8,7 @@ from loopkit.core.journal import Change
 from loopkit.core.lease import Lease
 from loopkit.core.ledger.calls import StoredCall
 from loopkit.core.ledger.sums import SUM_NAMES
+from loopkit.core.panel.verdict import Verdict
 from loopkit.core.run import NewRun, Run
 from loopkit.errors import LeaseLost
 from loopkit.stores.memory import MemoryStore
@@ -72,6 +73,14 @@ class ReplacesVerdicts(MemoryStore):
             if (verdict.attempt, verdict.name, verdict.sample) in again:
                 del verdicts[key]
         super()._write_ledger(run_id, change, now)
+
+
+@fails("test_verdicts_are_stored_once")
+class ForgetsTheLastVerdict(MemoryStore):
+    """Lists the verdicts on an output without the last one."""
+
+    async def list_verdicts(self, run_id: str, attempt: int) -> list[Verdict]:
+        return list(await super().list_verdicts(run_id, attempt))[:-1]
 
 
 @fails("test_a_lost_lease_writes_none")

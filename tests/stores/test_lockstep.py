@@ -21,8 +21,9 @@ from loopkit.stores.sql.schema import migrations, tables
 from loopkit.stores.sql.store import SqlStore
 from loopkit.testing import CountedIds, HandClock
 from loopkit.testing.hand_clock import START
-from loopkit.testing.lockstep import VERBS, Difference, Operation, operations, play
+from loopkit.testing.lockstep import PANEL_WEIGHTS, VERBS, Difference, Operation, operations, play
 from tests.length_helpers import count
+from tests.stores.broken_ledger_helpers import ForgetsTheLastVerdict
 from tests.stores.broken_store_helpers import (
     BoundariesDoNotRenew,
     FencesWithoutStatus,
@@ -99,7 +100,7 @@ def test_drawn_sequences_leave_equal_stores(
     kind: str, short: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Results, errors, rows, journals and artifacts are equal after every step of every sequence, and changes are
-    written as meant and carefully.
+    written as meant and carefully. One sequence in four is about panels.
     """
     ways = count_ways(monkeypatch)
     first = count("first_seed", 0, long=0)
@@ -109,7 +110,7 @@ def test_drawn_sequences_leave_equal_stores(
     async def play_all() -> None:
         try:
             for seed in seeds:
-                sequence = operations(seed, LENGTH)
+                sequence = operations(seed, LENGTH, PANEL_WEIGHTS if seed % 4 == 3 else None)
                 try:
                     await pair.play(sequence)
                 except Difference:
@@ -132,8 +133,37 @@ def test_any_operations_leave_equal_stores_in_memory(sequence: list[Operation]) 
     anyio.run(play, MemoryStore(now=clock, ids=CountedIds(1)), MemoryStore(now=clock), clock, sequence)
 
 
+class CountedPanels(MemoryStore):
+    """A store that counts the evaluations by panels."""
+
+    def __init__(self, clock: HandClock) -> None:
+        super().__init__(now=clock)
+        self.evaluations = 0
+
+    async def record(self, lease: Lease, change: Change) -> Run:
+        content = "" if change.artifact is None else change.artifact.content
+        self.evaluations += '"judges"' in content or '"checks"' in content
+        return await super().record(lease, change)
+
+
+def test_sequences_have_evaluations_by_panels() -> None:
+    """Panels come to their evaluations, in sequences that are about them."""
+    evaluations = []
+
+    async def play_some() -> None:
+        for seed in range(20):
+            clock = HandClock()
+            store = CountedPanels(clock)
+            await play(store, MemoryStore(now=clock), clock, operations(seed, LENGTH, PANEL_WEIGHTS))
+            evaluations.append(store.evaluations)
+
+    anyio.run(play_some)
+    assert sum(evaluations) >= 10, evaluations
+
+
 @pytest.mark.parametrize(
-    "broken", [FencesWithoutStatus, KeepsTheLastScore, NewestFirst, NoPoisonLimit, BoundariesDoNotRenew]
+    "broken",
+    [FencesWithoutStatus, KeepsTheLastScore, NewestFirst, NoPoisonLimit, BoundariesDoNotRenew, ForgetsTheLastVerdict],
 )
 def test_a_broken_store_differs(broken: type[MemoryStore]) -> None:
     """A broken store differs within some dozens of sequences."""

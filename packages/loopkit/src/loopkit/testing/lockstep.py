@@ -37,9 +37,10 @@ from loopkit.storage import (
     Storage,
 )
 from loopkit.testing.hand_clock import HandClock
+from loopkit.testing.lockstep_panels import Sitting
 from loopkit.testing.steps import read_ledger, scored
 
-__all__ = ["VERBS", "Difference", "Operation", "operations", "play"]
+__all__ = ["PANEL_WEIGHTS", "VERBS", "Difference", "Operation", "operations", "play"]
 
 AGENTS: Final = {"writer": "w", "painter": Definition("p", {"drafts": 2, "maxLosses": 2})}
 _KEYS: Final = (None, None, None, "key-1", "key-2")
@@ -114,11 +115,11 @@ class Side:
 Verb = Callable[[Side, Random], Awaitable[Any]]
 
 
-def operations(seed: int, length: int) -> list[Operation]:
-    """Draw a sequence of operations from a seed."""
+def operations(seed: int, length: int, weights: Mapping[str, int] | None = None) -> list[Operation]:
+    """Draw a sequence of operations from a seed; ``weights`` are those of some verbs, in place of all."""
     random = Random(seed)
-    names, weights = zip(*((name, weight) for name, (weight, _) in VERBS.items()), strict=True)
-    return [Operation(verb, random.getrandbits(32)) for verb in random.choices(names, weights, k=length)]
+    drawn = {name: weight for name, (weight, _) in VERBS.items()} if weights is None else weights
+    return [Operation(verb, random.getrandbits(32)) for verb in random.choices([*drawn], [*drawn.values()], k=length)]
 
 
 async def play(reference: Storage, other: Storage, clock: HandClock, sequence: Sequence[Operation]) -> None:
@@ -342,6 +343,20 @@ async def _advance(side: Side, random: Random) -> Run | None:
     return await _record(side, random, change)
 
 
+async def _judge(side: Side, random: Random) -> list[Any] | None:
+    """Have the current output of a held run evaluated by a panel, to its end or not; return who was asked."""
+    evaluating = [(number, held) for number, held in enumerate(side.held) if held.run.current_stage is Stage.EVALUATING]
+    if not evaluating:
+        return None
+    number, held = random.choice(evaluating)
+    sitting = Sitting(store=side.store, held=held, random=random)
+    try:
+        await sitting.hold()
+    finally:
+        side.held[number] = sitting.held
+    return [sitting.asked, attrs.evolve(sitting.held.run, title=None, tags=())]  # they may be those of the claim
+
+
 async def _log(side: Side, random: Random) -> Run | None:
     def change(run: Run, drawn: Random, _: Sequence[PastAttempt]) -> Change:
         lines = [NewEvent(event_type=EventType.LOG, stage=run.current_stage, message="log", metadata={"n": 1.5})]
@@ -451,6 +466,7 @@ VERBS: Final[dict[str, tuple[int, Verb]]] = {
     "heartbeat": (5, _heartbeat),
     "watch": (3, _watch),
     "advance": (30, _advance),
+    "judge": (8, _judge),
     "log": (3, _log),
     "release": (4, _release),
     "cancel_seen": (1, _cancel_seen),
@@ -465,3 +481,6 @@ VERBS: Final[dict[str, tuple[int, Verb]]] = {
     "wait": (15, _wait),
 }
 """Verbs by name, each with its weight in a drawn sequence."""
+
+PANEL_WEIGHTS: Final = {"start": 4, "claim": 12, "advance": 8, "judge": 12, "release": 2, "wait": 8}
+"""Weights for sequences in which most evaluations are those of panels, and go from holder to holder."""
