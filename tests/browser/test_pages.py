@@ -175,7 +175,7 @@ def test_empty_dashboard_says_what_to_do(
     page.goto(url + "/agents/start")
     assert axe(page) == []
     page.goto(url + "/runners")
-    assert page.get_by_text("No runner was seen in the last 24 hours.").is_visible()
+    assert page.get_by_text("No runner is at work.").is_visible()
     assert axe(page) == []
     save_screenshot(page, f"{name}-runners")
 

@@ -3,6 +3,8 @@
 import re
 from datetime import timedelta
 
+import attrs
+
 from loopkit import MemoryStore
 from loopkit.core.run import NewRun
 from loopkit.storage import RunnerInfo
@@ -43,3 +45,14 @@ async def test_pages_of_very_many_runners_and_agents_are_bounded() -> None:
     assert "and 30 more" in page.text
     assert "/api/runners" in page.text
     assert f"{MANY - 3:,} other agents" in listed.text
+
+
+async def test_runners_that_have_stopped_are_not_denied() -> None:
+    """The page lists only runners at work, and says so, without saying that there never was another."""
+    store = MemoryStore()
+    await store.announce(attrs.evolve(runner(1), gone=True))
+    async with client(make_app(store)) as http:
+        text = (await http.get("/runners")).text
+    assert "No runner is at work. Those that have stopped are not listed." in text
+    assert "24 hours" not in text
+    assert "yet" not in text
