@@ -112,6 +112,7 @@ def test_json_is_read_as_json(value: Any) -> None:
         (["count=many"], "--input count: must be integer"),
         (["count=NaN"], "NaN"),
         (["flag=yes"], "must be boolean or null"),
+        (["flag=yes", "count=many"], "(?s)--input flag: must be.*--input count: must be integer"),
         (["text=@nowhere.txt"], "cannot read 'nowhere.txt'"),
         (['count={"a": 1, "a": 2}'], "the key 'a' twice"),
     ],

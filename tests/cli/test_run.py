@@ -85,6 +85,18 @@ def test_what_stages_print_does_not_reach_stdout(cli: Program) -> None:
     assert "echoed by a child" in done.stderr
 
 
+def test_every_fault_of_the_inputs_is_said_at_once(cli: Program) -> None:
+    """What is not JSON beside what the schema finds in the other inputs, and no input twice."""
+    options = ("--input", "length=long", "--input", "a~/b=1", "--input", "other=2")
+    assert cli.refused(2, "run", "writer", *options).splitlines() == [
+        "Error: the inputs do not fit the agent",
+        "  --input length: must be integer, written as JSON, but is not JSON: Expecting value at column 1",
+        "  /a~0~1b: is not a known property",
+        "  /other: is not a known property",
+        "  /topic: is required",
+    ]
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

@@ -23,14 +23,36 @@ _MAX_HOPS: Final = 16
 """Most ``$ref``s in a row that are followed: a longer chain is taken for a circle."""
 
 
+class NotJson(UnusableOption):
+    """Values of ``--input`` that must be JSON and are not."""
+
+    def __init__(self, faults: Mapping[str, str], inputs: Mapping[str, Any]) -> None:
+        self.faults = dict(faults)
+        """What is wrong with each of these inputs, by name."""
+        self.inputs = dict(inputs)
+        """All inputs, these as the text that was given."""
+        super().__init__("\n  ".join(self.lines))
+
+    @property
+    def lines(self) -> list[str]:
+        """One line for each of these inputs."""
+        return [f"--input {name}: {fault}" for name, fault in self.faults.items()]
+
+    @property
+    def pointers(self) -> set[str]:
+        """Pointers to these inputs, as a schema's faults have them."""
+        return {"/" + name.replace("~", "~0").replace("/", "~1") for name in self.faults}
+
+
 def from_options(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, Any]:
     """Parse ``NAME=VALUE`` and ``NAME=@FILE``, each value by the type that the schema declares for its name.
 
     Raises:
-        UnusableOption: a pair has no name, is given twice, names a file that cannot be read, or must be JSON and
-            is not.
+        UnusableOption: a pair has no name, is given twice, or names a file that cannot be read.
+        NotJson: values must be JSON and are not; it has all of them.
     """
     inputs: dict[str, Any] = {}
+    faults: dict[str, str] = {}
     for pair in pairs:
         name, separator, text = pair.partition("=")
         if not separator or not name:
@@ -39,7 +61,12 @@ def from_options(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, A
             raise UnusableOption(f"--input {name} is given twice")
         if text.startswith("@"):
             text = _read(text[1:], f"--input {name}")
-        inputs[name] = _typed(name, text, schema)
+        try:
+            inputs[name] = _typed(name, text, schema)
+        except ValueError as error:
+            inputs[name], faults[name] = text, str(error)
+    if faults:
+        raise NotJson(faults, inputs)
     return inputs
 
 
@@ -116,7 +143,7 @@ def _typed(name: str, text: str, schema: Mapping[str, Any]) -> Any:
     except ValueError as error:
         if kinds and "string" not in kinds:
             wanted = " or ".join(kinds)
-            raise UnusableOption(f"--input {name}: must be {wanted}, written as JSON, but {error}") from error
+            raise ValueError(f"must be {wanted}, written as JSON, but {error}") from error
         return text
     return text if "string" in kinds and _types(value).isdisjoint(kinds) else value
 

@@ -91,7 +91,21 @@ class NewRunOptions:
             UnusableOption: an option cannot work.
         """
         given = {} if self.source is None else inputs.from_file(self.source)
-        return self._new_run(agent, {**given, **inputs.from_options(self.pairs, agent.inputs)}, key)
+        try:
+            wins = inputs.from_options(self.pairs, agent.inputs)
+        except inputs.NotJson as error:
+            raise self._with_other_faults(agent, given, error) from error
+        return self._new_run(agent, {**given, **wins}, key)
+
+    def _with_other_faults(self, agent: "Agent", given: Mapping[str, Any], error: inputs.NotJson) -> UnusableOption:
+        """Return the error with what the schema finds in the other inputs, so that all is said at once."""
+        try:
+            self._new_run(agent, {**given, **error.inputs})
+        except InvalidInputs as invalid:
+            others = [str(fault) for fault in invalid.faults if fault.pointer not in error.pointers]
+            if others:
+                return UnusableOption("\n  ".join(["the inputs do not fit the agent", *error.lines, *others]))
+        return error
 
     def to_batch(self, agent: "Agent", source: str) -> list[NewRun]:
         """Return a new run for each line of a file of JSON lines.
