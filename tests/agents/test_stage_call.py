@@ -322,3 +322,18 @@ async def test_a_plain_async_stage_costs_no_task_and_no_thread() -> None:
     assert tasks == [anyio.get_current_task().id]
     assert threading.active_count() == threads
     assert "move_on_after" not in frames
+
+
+async def test_no_try_follows_a_wait_that_the_budget_has_no_time_for() -> None:
+    """The error is that of the last try, and nothing waits for it."""
+    pauses: list[float] = []
+
+    async def remember(seconds: float) -> None:
+        pauses.append(seconds)
+
+    spec = StageSpec(raising(ValueError("no")), retries=5)
+    outcome = await call_stage(
+        spec, context(seconds_left=600), pause=remember, delay=lambda number: 60.0 if number < 3 else 3600.0
+    )
+    assert outcome == Errored("ValueError: no (the budget's seconds leave no time for another try)")
+    assert pauses == [60.0, 60.0]

@@ -69,12 +69,15 @@ async def call_stage(
             failure, message, details = error, describe_error(error), _event_details(error, context)
             if number == tries or error.is_final or isinstance(error, BadOutput):
                 return Errored(message, details=details)
+        seconds = max(delay(number), min(failure.delay_seconds or 0, MAX_DELAY_SECONDS))
+        if ends_at is not None and anyio.current_time() + seconds >= ends_at:
+            return Errored(f"{message} (the budget's seconds leave no time for another try)", details=details)
         notice = f"Try {number} of {tries} failed and will be made again: {message}"
         if context.retrying is not None:
             context.retrying(notice, details)
         else:
             context.log(notice, **(details or {}))
-        await pause(max(delay(number), min(failure.delay_seconds or 0, MAX_DELAY_SECONDS)))
+        await pause(seconds)
         context = attrs.evolve(
             context, failed_try=failure, try_number=number + 1, cancellation=context.cancellation.next_try()
         )
