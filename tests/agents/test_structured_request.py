@@ -193,6 +193,38 @@ async def test_a_call_that_was_not_offered_is_no_output(tmp_path: Path, serve: S
     assert isinstance(await ask(prompt_stage(tmp_path, base_url=server.url), Stage.EVALUATING), Errored)
 
 
+def verdict_calls(*arguments: dict[str, Any], text: str | None = None) -> Answer:
+    """Return an answer that calls the tool for each verdict, with words beside the calls."""
+    tool = {"id": "1", "type": "function"}
+    named = [{**tool, "function": {"name": "verdict", "arguments": json.dumps(each)}} for each in arguments]
+    return completion({"content": text, "tool_calls": named}, "tool_calls")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        verdict_calls(VERDICT, {**VERDICT, "score": 1}),
+        verdict_calls(VERDICT, VERDICT),
+        verdict_calls(VERDICT, text=f"I waver: {json.dumps({**VERDICT, 'score': 1})}"),
+        verdict_calls(VERDICT, text=f"{TEXT} or {json.dumps({**VERDICT, 'score': 1})}"),
+    ],
+)
+async def test_two_verdicts_by_call_are_none(tmp_path: Path, serve: Serve, answer: Answer) -> None:
+    """Nobody can say which was meant, and the form is not to blame; what was said stands with the failure."""
+    server, lines = serve(answer, calls(VERDICT)), Lines()
+    prompt = prompt_stage(tmp_path, base_url=server.url)
+    assert await ask(prompt, Stage.EVALUATING, retries=1, sink=lines) == JUDGED
+    assert forms(server) == ["tool", "tool"]
+    assert any("holds more than one object of the asked form" in text for text in lines.texts)
+
+
+@pytest.mark.parametrize("text", [TEXT, "Here is my verdict.", 'Asked for {"feedback": "", "score": "0 to 10"}.'])
+async def test_words_beside_a_call_do_not_matter(tmp_path: Path, serve: Serve, text: str) -> None:
+    """Unless they hold another verdict; some servers repeat the call in them."""
+    server = serve(verdict_calls(VERDICT, text=text))
+    assert await ask(prompt_stage(tmp_path, base_url=server.url), Stage.EVALUATING) == JUDGED
+
+
 @pytest.mark.parametrize("stage", [Stage.PRODUCING, Stage.EVALUATING])
 @pytest.mark.parametrize("mood", ["refusal", "content filter"])
 async def test_a_stop_by_a_filter_is_an_error(tmp_path: Path, serve: Serve, mood: str, stage: Stage) -> None:

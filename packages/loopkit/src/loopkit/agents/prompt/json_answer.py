@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-__all__ = ["find_object", "parse_object", "stands_in"]
+__all__ = ["find_object", "objects_in", "parse_object", "stands_in"]
 
 _FENCE: Final = re.compile(
     r"^[ \t]*(`{3,}|~{3,})(.*?)(?:^[ \t]*\1[`~]*[ \t]*$|(?<=[}\]\s])\1)", re.DOTALL | re.MULTILINE
@@ -41,6 +41,11 @@ def find_object(text: str, is_asked: Callable[[Mapping[str, Any]], bool]) -> dic
     if len(fences) == 1 and (fenced := _fenced_object(fences[0][2])) is not None:
         return fenced
     return next((value for value, end in objects if end == len(text)), None)
+
+
+def objects_in(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects of a text that are in no other one."""
+    return (value for value, _ in _objects(text))
 
 
 def stands_in(value: Mapping[str, Any], text: str) -> bool:

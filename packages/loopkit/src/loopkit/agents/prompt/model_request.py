@@ -90,8 +90,8 @@ class ModelAnswer:
 
     text: str
     """Text without the model's reasoning."""
-    arguments: str | None
-    """JSON text of the arguments of the tool that takes the asked object, if it was called, offered or not."""
+    arguments: Sequence[str]
+    """JSON texts of the arguments of each call of the tool that takes the asked object, offered or not."""
     other_calls: Sequence[str]
     """Names of the tools that were called and not offered."""
     is_cut_off: bool
@@ -290,7 +290,7 @@ async def _request(
     asked = None if shape is None else shape.name  # some servers call it when they are asked in words
     return ModelAnswer(
         text=without_reasoning("".join(part.content for part in response.parts if isinstance(part, TextPart))),
-        arguments=next((_arguments(call) for call in calls if call.tool_name == asked), None),
+        arguments=[_arguments(call) for call in calls if call.tool_name == asked],
         other_calls=[call.tool_name for call in calls if call.tool_name != asked],
         is_cut_off=response.finish_reason == "length",
         refusal=_refusal(response),

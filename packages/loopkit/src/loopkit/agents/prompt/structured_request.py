@@ -54,7 +54,7 @@ class AnswerRejected(StageFailed):
         self.answer = answer
         self.next_form = next_form
         """Form of the next request; None: the one that is remembered, or the first."""
-        self.said = _cut(answer.arguments or answer.text)
+        self.said = _cut("\n".join(answer.arguments) or answer.text)
         super().__init__(
             f"the model's answer {reason}", is_final=is_final, metadata={"answer": self.said} if self.said else None
         )
@@ -167,8 +167,10 @@ def _read(answer: ModelAnswer, asked: AskedJson, form: Form, following: Form | N
     found = _find(answer, asked)
     if found is None:
         reason = "is not one clear JSON object of the asked form" if answer.text.strip() else _blank_reason(answer)
-        if answer.arguments is not None:
-            reason, following = "is not a JSON object", None
+        if answer.arguments:
+            is_broken = json_answer.parse_object(answer.arguments[0]) is None
+            reason = "is not a JSON object" if is_broken else "holds more than one object of the asked form"
+            following = None
         raise AnswerRejected(reason, answer, next_form=following or form)
     if asked.judged_text is not None and json_answer.stands_in(found, asked.judged_text):
         raise AnswerRejected("stands in the judged text, and is no judgement of it", answer, next_form=form)
@@ -179,8 +181,7 @@ def _read(answer: ModelAnswer, asked: AskedJson, form: Form, following: Form | N
 
 
 def _find(answer: ModelAnswer, asked: AskedJson) -> dict[str, Any] | None:
-    if answer.arguments is not None:
-        return json_answer.parse_object(answer.arguments)
+    """Return the one object of an answer, or None; words beside a call may say the same verdict, and no other."""
 
     def is_asked(value: Mapping[str, Any]) -> bool:
         try:
@@ -189,7 +190,12 @@ def _find(answer: ModelAnswer, asked: AskedJson) -> dict[str, Any] | None:
             return False
         return True
 
-    return json_answer.find_object(answer.text, is_asked)
+    if not answer.arguments:
+        return json_answer.find_object(answer.text, is_asked)
+    called = json_answer.parse_object(answer.arguments[0]) if len(answer.arguments) == 1 else None
+    is_judged = called is not None and asked.judged_text is not None
+    beside = json_answer.objects_in(answer.text) if is_judged else ()
+    return None if any(is_asked(value) and value != called for value in beside) else called
 
 
 def _check_stopped(answer: ModelAnswer) -> None:
