@@ -14,6 +14,8 @@ from loopkit.core.strict_json import MAX_DEPTH
 from loopkit.errors import Fault
 from loopkit.testing.strategies import json_values, not_json
 
+LIMITS = (1 << 1024, (1 << 1024) - 1, -(1 << 1024), 1 - (1 << 1024), math.nan, -math.inf, True, None, "\0", "\ud83d")
+
 
 def nested(depth: int, inner: Any = 1) -> Any:
     """Return a value inside ``depth`` lists."""
@@ -78,6 +80,21 @@ def test_every_fault_is_returned() -> None:
     """All at once, in order, up to a hundred."""
     assert [fault.pointer for fault in strict_json.faults([math.nan, 1, {"k": b""}])] == ["/0", "/2/k"]
     assert len(strict_json.faults([math.nan] * 1000)) == 100
+
+
+@given(st.lists(st.one_of(st.integers(), st.floats(), st.text(st.characters()), not_json(), st.sampled_from(LIMITS))))
+def test_many_values_of_one_kind_are_checked_as_one_by_one(values: list[Any]) -> None:
+    """Lists and objects of scalars have the faults that they have when something else stands among them."""
+    assert strict_json.faults(values) == strict_json.faults([*values, []])
+    named = {str(number): value for number, value in enumerate(values)}
+    assert strict_json.faults(named) == strict_json.faults({**named, "last": []})
+
+
+def test_a_list_is_too_large_from_the_value_that_does_not_fit() -> None:
+    """Values that take all of the size without quotes and commas are refused before their text is made."""
+    assert strict_json.faults([1] * 10, max_bytes=21) == []
+    assert strict_json.faults([1] * 10, max_bytes=20) == [Fault("", "is larger than 20 bytes")]
+    assert strict_json.faults(["x" * 600] * 1_000_000, max_bytes=1_000) == [Fault("", "is larger than 1000 bytes")]
 
 
 def test_depth_has_a_limit() -> None:

@@ -1,12 +1,13 @@
 """Functions to run agents from Python: run one here to its end, queue many, wait for one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Self
 
 import anyio
 import attrs
+from anyio import to_thread
 
 from loopkit.agents.agent import Agent
 from loopkit.agents.error_text import kind_of
@@ -169,9 +170,9 @@ async def run(
     """
     from loopkit.runner import check_heartbeat, claimant, work_run  # not loaded by programs that only queue runs
 
-    new = new_run(
+    build = partial(
+        new_run,
         agent,
-        inputs,
         cycle_id=cycle_id,
         max_attempts=max_attempts,
         pass_threshold=pass_threshold,
@@ -179,6 +180,7 @@ async def run(
         tags=tags,
         budget=budget,
     )
+    new = await _built(build, inputs)
     storage = MemoryStore() if store is None else store
     _check_store(storage)
     _check_heartbeat_type(heartbeat)
@@ -229,13 +231,18 @@ async def submit(
     faults: list[Fault] = []
     for number, run_inputs in enumerate(inputs, 1):
         try:
-            new_runs.append(build(run_inputs))
+            new_runs.append(await _built(build, run_inputs))
         except InvalidInputs as error:
             place = f" (inputs {number} of {len(inputs)})" if len(inputs) > 1 else ""
             faults += [Fault(fault.pointer, fault.detail + place) for fault in error.faults]
     if faults:
         raise InvalidInputs(faults)
     return await store.submit(new_runs)
+
+
+async def _built(build: Callable[[Any], NewRun], inputs: Any) -> NewRun:
+    """Build a run; in a worker thread if its inputs have so many values that checking them takes long."""
+    return await to_thread.run_sync(build, inputs) if strict_json.is_large(inputs) else build(inputs)
 
 
 async def label(

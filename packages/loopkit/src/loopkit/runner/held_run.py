@@ -146,7 +146,12 @@ class HeldRun:
                 # A process that was frozen finds out here at the earliest.
                 await self._writer.record(machine.released_change(self.run, "the lease was not renewed in time"))
                 return
-            outcome = self._known_outcome(stage_input) or await self._call_stage(stage_input)
+            outcome = self._known_outcome(stage_input)
+            if outcome is None:
+                inputs = await _copied(stage_input.inputs)
+                if not self._may_call_a_stage():
+                    return
+                outcome = await self._call_stage(stage_input, inputs)
             if self._is_interrupted():
                 return
             stage_input = await self._record(outcome, stage_input)
@@ -231,7 +236,7 @@ class HeldRun:
     def _is_interrupted(self) -> bool:
         return self._interrupt is not None or self.is_finished
 
-    async def _call_stage(self, stage_input: "_StageInput") -> Outcome:
+    async def _call_stage(self, stage_input: "_StageInput", inputs: Any) -> Outcome:
         run = self.run
         assert run.current_stage is not None
         spec = self._agent.stage(run.current_stage)
@@ -246,6 +251,7 @@ class HeldRun:
         context = call.context(
             run,
             stage_input,
+            inputs,
             deps=self._context.deps.get(run.agent_name),
             budget=left,
             book=StageBook(self._writer, watch, self._context.environment.ids),
@@ -351,6 +357,13 @@ class HeldRun:
             )
 
 
+async def _copied(inputs: Mapping[str, Any]) -> Any:
+    """Return a copy of inputs; large ones are copied in a thread."""
+    return (
+        await to_thread.run_sync(strict_json.copy, inputs) if strict_json.is_large(inputs) else strict_json.copy(inputs)
+    )
+
+
 @attrs.frozen
 class _StageInput:
     """Input of the next stage, read back from what was stored."""
@@ -373,15 +386,15 @@ class _StageCall:
     attempt: int
 
     def context(
-        self, run: Run, stage_input: _StageInput, *, deps: object, budget: BudgetLeft, book: StageBook
+        self, run: Run, stage_input: _StageInput, inputs: Any, *, deps: object, budget: BudgetLeft, book: StageBook
     ) -> StageContext:
-        """Build the context of the call, with a copy of the inputs that the stage may change."""
+        """Build the context of the call; ``inputs``: a copy, which the stage may change."""
         material = stage_material(run, stage_input.attempts)
         return StageContext(
             run_id=run.id,
             agent_name=run.agent_name,
             cycle_id=run.cycle_id,
-            inputs=strict_json.copy(stage_input.inputs),
+            inputs=inputs,
             stage=self.stage,
             attempt=self.attempt,
             output=material.output and _read_output(material.output),

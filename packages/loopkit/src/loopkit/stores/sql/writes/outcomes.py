@@ -1,6 +1,6 @@
 """Meanings of outcomes: what the rows of a written request, or its refusal by the database, are to the caller."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from sqlalchemy import Connection, literal, select
@@ -54,19 +54,17 @@ def without_repeats(new: Sequence[NewRun]) -> dict[str | int, NewRun]:
     return distinct
 
 
-def held_runs(claimed: Claimed) -> list[Held]:
-    """Return the runs that a claim holds now; those that it ended are left out."""
+def held_runs(claimed: Claimed) -> Iterator[Held]:
+    """Yield the runs that a claim holds now; those that it ended are left out."""
     by_run: dict[str, list[Artifact]] = {}
     for artifact in rows.artifacts_of(claimed.artifacts):
         by_run.setdefault(artifact.run_id, []).append(artifact)
-    held = []
     for row in claimed.rows:
         fate = fate_of(row)
         if fate.ended_in is None:
             run = rows.run(row)
             artifacts = None if run.id in claimed.unread_run_ids else tuple(by_run.get(run.id, ()))
-            held.append(_held(run, fate, row[PREVIOUS_HEARTBEAT], artifacts))
-    return held
+            yield _held(run, fate, row[PREVIOUS_HEARTBEAT], artifacts)
 
 
 def _held(run: Run, fate: ClaimFate, previous_seconds: float | None, artifacts: tuple[Artifact, ...] | None) -> Held:

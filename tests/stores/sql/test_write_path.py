@@ -1,0 +1,57 @@
+"""Tests of the write path: what is read back of large runs leaves the event loop to others."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+
+import loopkit
+from loopkit import Agent
+from loopkit.core import strict_json
+from loopkit.core.lease import Claimant
+
+LARGE = {"numbers": [1] * 100_000}
+RUNS = 16
+
+
+@asynccontextmanager
+async def longest_turn() -> AsyncIterator[list[float]]:
+    """Note the longest CPU time of this thread between two turns of another task, in a list of one."""
+    longest = [0.0]
+    before = time.thread_time()
+
+    async def watch() -> None:
+        nonlocal before
+        while True:
+            await anyio.lowlevel.checkpoint()
+            now = time.thread_time()
+            longest[0] = max(longest[0], now - before)
+            before = now
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch)
+        await anyio.lowlevel.checkpoint()
+        yield longest
+        await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+
+
+async def test_large_runs_leave_turns_to_other_tasks(tmp_path: Path) -> None:
+    """Sixteen runs with many values are queued, and claimed; no turn takes as long as reading six of them."""
+    agent = Agent(name="namer", produce=lambda _: "x", evaluate=lambda _: 1.0)
+    text = strict_json.dumps(LARGE)
+    async with loopkit.open_store(f"sqlite:///{tmp_path}/runs.db") as store:
+        await loopkit.submit(store, agent, [{}])
+        await store.claim(Claimant(name="a:1"), {"namer": agent.definition}, limit=1)
+        began = time.thread_time()
+        for _ in range(6):
+            strict_json.loads_or_text(text)
+        allowed = time.thread_time() - began
+        async with longest_turn() as longest:
+            await loopkit.submit(store, agent, [LARGE] * RUNS)
+            held = await store.claim(Claimant(name="a:1"), {"namer": agent.definition}, limit=RUNS)
+    assert len(held) == RUNS
+    assert longest[0] < allowed
