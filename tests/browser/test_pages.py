@@ -71,9 +71,12 @@ def test_nothing_scrolls_sideways_at_320_px(opened: Opener, world: tuple[str, di
     assert wide == {}
 
 
-@pytest.mark.parametrize("width", [320, 640, 641, 720, 768, 834, 900, 992, 993, 1280])
+@pytest.mark.parametrize("width", [320, 375, 640, 641, 720, 768, 834, 900, 992, 993, 1280])
 def test_list_has_room_for_names(width: int, opened: Opener, world: tuple[str, dict[str, str], World]) -> None:
-    """At every width of a window the column of names has at least 120 px, and no row is higher than 160 px."""
+    """At every width of a window the column of names has at least 120 px, and no row is higher than 160 px.
+
+    From 375 px on no name breaks in the middle of a word.
+    """
     url, _, _ = world
     page = opened(viewport={"width": width, "height": 900})
     page.goto(f"{url}/agents")
@@ -81,6 +84,8 @@ def test_list_has_room_for_names(width: int, opened: Opener, world: tuple[str, d
     heights = page.eval_on_selector_all("tr.run", "(all) => all.map((row) => row.getBoundingClientRect().height)")
     assert min(names) >= 120
     assert max(heights) <= 160
+    words = page.eval_on_selector_all("td.c-name b", "(all) => all.map((name) => name.getBoundingClientRect().height)")
+    assert width < 375 or max(words) <= 1.5 * min(words)
 
 
 def test_targets_are_large_enough(opened: Opener, world: tuple[str, dict[str, str], World]) -> None:

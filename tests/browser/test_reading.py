@@ -117,13 +117,17 @@ def test_paper_shows_the_run_and_no_controls(opened: Opener, world: Any) -> None
     url, ids, _ = world
     page = opened(viewport={"width": 794, "height": 1123})
     page.emulate_media(media="print")
-    for path in ("/agents", f"/agents/{ids['passed']}", f"/agents/{ids['failed']}"):
+    paths = (f"/agents/{ids['passed']}", f"/agents/{ids['failed']}/compare", f"/agents/{ids['failed']}", "/agents")
+    for path in paths:
         page.goto(url + path)
         assert page.locator("h1").is_visible()
         shown = page.evaluate(
-            "[...document.querySelectorAll('button, a.button, select, input, nav')]"
+            "[...document.querySelectorAll('button, a.button, select, input, nav, .seg, #labels')]"
             ".filter((one) => one.checkVisibility()).map((one) => one.outerHTML.slice(0, 120))"
         )
         assert shown == []
         assert page.evaluate("document.documentElement.scrollWidth") <= 794
+        cut = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth + 1).length"
+        assert page.evaluate(cut) == 0
+    page.goto(f"{url}/agents/{ids['passed']}")
     assert page.locator("#output-title").is_visible()

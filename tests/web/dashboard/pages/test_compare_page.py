@@ -49,6 +49,10 @@ async def test_two_runs_are_named_and_their_inputs_compared() -> None:
     assert "Pages" not in text
     assert "Still open" not in text
     assert "of the feedback" not in text, "run B did not get the feedback on run A"
+    await loopkit.label(store, a, title="A title of A")
+    async with client(make_app(store)) as http:
+        text = PageReader(await http.get(f"/compare?runs={a},{b}")).text
+    assert text.index("A title of A") < text.index(a)
 
 
 async def test_runs_of_different_agents_are_not_ranked() -> None:

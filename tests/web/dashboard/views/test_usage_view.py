@@ -49,7 +49,7 @@ def test_bars_of_a_budget() -> None:
     )
     bars = usage_view(run, []).bars
     assert [(bar.label, bar.spent, bar.limit, bar.percent, bar.is_spent) for bar in bars] == [
-        ("Money", "0.125 usd", "0.5 usd", 25, False),
+        ("Money", "0.125 usd", "0.50 usd", 25, False),
         ("Tokens", "1,200", "1,000", 100, True),
         ("Time", "30 s", "1m 00s", 50, False),
     ]

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from loopkit.core import strict_json
 from loopkit.core.journal import Artifact, ArtifactInfo, ArtifactType
+from loopkit.core.labels.label_text import MAX_TITLE_CHARS
 from loopkit.core.run import MAX_ATTEMPTS, Run
 from loopkit.core.strict_json import mapping
 from loopkit_web.dashboard.markup import diff, display_text
@@ -94,7 +95,8 @@ class Side:
 
     @property
     def subject(self) -> str:
-        return display_text.subject(self.run.inputs)
+        """Title of the run; without one its subject."""
+        return display_text.shorten(self.run.title or "", MAX_TITLE_CHARS) or display_text.subject(self.run.inputs)
 
     @property
     def filename(self) -> str:

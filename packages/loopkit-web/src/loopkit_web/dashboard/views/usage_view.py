@@ -132,7 +132,13 @@ def _notes(calls: Sequence[ModelCall]) -> Iterator[str]:
 def _bars(budget: Budget, spending: Spending) -> Iterator[BudgetBar]:
     if budget.usd is not None:
         usd = (spending.cost_nanos or 0) / NANOS_PER_USD
-        yield _bar("Money", usd, budget.usd, f"{display_text.usd(spending.cost_nanos or 0)} usd", f"{budget.usd:g} usd")
+        yield _bar(
+            "Money",
+            usd,
+            budget.usd,
+            f"{display_text.usd(spending.cost_nanos or 0)} usd",
+            f"{display_text.usd(round(budget.usd * NANOS_PER_USD))} usd",
+        )
     if budget.tokens is not None:
         yield _bar("Tokens", spending.tokens, budget.tokens, f"{spending.tokens:,}", f"{budget.tokens:,}")
     if budget.seconds is not None:
