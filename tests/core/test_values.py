@@ -1,6 +1,7 @@
 """Values: plain classes with slots at run time, and nothing in loopkit changes one."""
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from loopkit.core.run import Stage
 from loopkit.core.values import value
 
 ROOT = Path(__file__).parent.parent.parent
@@ -54,3 +56,13 @@ def test_a_changed_value_would_be_found() -> None:
     """In such a process an assignment to a field of a run is an error."""
     code = "from loopkit.core.run import NewRun\nNewRun(agent_name='a', inputs={}).agent_name = 'b'"
     assert "FrozenInstanceError" in in_frozen_values(code).stderr
+
+
+def test_a_text_enum_is_like_any_other() -> None:
+    """Its members are texts, have their texts as values, and are found by them."""
+    assert [stage.value for stage in Stage] == ["producing", "evaluating", "revising"]
+    assert type(Stage.PRODUCING.value) is str
+    assert Stage("producing") is Stage.PRODUCING
+    assert pickle.loads(pickle.dumps(Stage.PRODUCING)) is Stage.PRODUCING  # noqa: S301 - its own bytes
+    with pytest.raises(AttributeError):
+        Stage.PRODUCING.value = "x"  # type: ignore[misc]

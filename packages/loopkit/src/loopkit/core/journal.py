@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final
 
 import attrs
@@ -11,7 +10,7 @@ from loopkit.core.ledger.calls import ModelCall
 from loopkit.core.ledger.sums import NO_SPENDING, Spending, sum_of_costs
 from loopkit.core.panel.verdict import Verdict
 from loopkit.core.run import Run, RunStatus, Stage
-from loopkit.core.values import value
+from loopkit.core.values import TextEnum, value
 
 __all__ = [
     "MAX_EVENT_ID",
@@ -31,7 +30,7 @@ MAX_EVENT_ID: Final = 2**63 - 1
 """Largest id that an event can have: ids are 64-bit integers in every database."""
 
 
-class EventType(StrEnum):
+class EventType(TextEnum):
     """Kind of an event."""
 
     STAGE_CHANGE = "stage_change"
@@ -40,7 +39,7 @@ class EventType(StrEnum):
     ERROR = "error"
 
 
-class ArtifactType(StrEnum):
+class ArtifactType(TextEnum):
     """Kind of an artifact: the output of its attempt, or the evaluation of that output."""
 
     OUTPUT = "output"

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any, Final
 
 import attrs
 
 from loopkit.core.ledger.sums import RunUsage, Spending
-from loopkit.core.values import value
+from loopkit.core.values import TextEnum, value
 from loopkit.errors import UnusableOption
 
 __all__ = ["ENDED", "MAX_ATTEMPTS", "EndReason", "NewRun", "Run", "RunStatus", "Stage", "is_stalled"]
@@ -17,7 +16,7 @@ MAX_ATTEMPTS: Final = 2**31 - 1
 """Largest value of an integer column in every database."""
 
 
-class RunStatus(StrEnum):
+class RunStatus(TextEnum):
     """Status of a run."""
 
     QUEUED = "queued"
@@ -36,7 +35,7 @@ ENDED: Final = frozenset({RunStatus.PASSED, RunStatus.FAILED, RunStatus.CANCELLE
 """Statuses in which a run has ended."""
 
 
-class EndReason(StrEnum):
+class EndReason(TextEnum):
     """Why loopkit ended a run."""
 
     SCORE_PASSED = "score_passed"
@@ -60,7 +59,7 @@ _STATUS_OF_REASON: Final = {
 }
 
 
-class Stage(StrEnum):
+class Stage(TextEnum):
     """Stage that a running run is in."""
 
     PRODUCING = "producing"

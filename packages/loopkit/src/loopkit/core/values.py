@@ -7,17 +7,29 @@ runs simulated schedules with the real ``attrs.frozen`` in its place, so that lo
 """
 
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-__all__ = ["Fields", "value"]
+__all__ = ["Fields", "TextEnum", "value"]
 
 if TYPE_CHECKING:
     from attrs import frozen as value
 else:
     value = partial(attrs.define, unsafe_hash=True, on_setattr=attrs.setters.NO_OP)
+
+
+class TextEnum(StrEnum):
+    """Base of enums whose texts are written to rows, several dozen in each loop.
+
+    ``value`` is the same text as in any enum, without the two calls of Python code that enum takes to read it.
+    """
+
+    if not TYPE_CHECKING:
+        value = property(attrgetter("_value_"))
 
 
 class Fields(Mapping[str, Any]):

@@ -6,16 +6,15 @@ runner died stays unanswered and unpriced without anybody's help.
 
 from collections.abc import Iterable
 from datetime import datetime
-from enum import StrEnum
 
 from loopkit.core.ledger.sums import Spending
 from loopkit.core.run import Stage
-from loopkit.core.values import value
+from loopkit.core.values import TextEnum, value
 
 __all__ = ["CallState", "ModelCall", "StoredCall", "spending_of"]
 
 
-class CallState(StrEnum):
+class CallState(TextEnum):
     """Outcome of a model call."""
 
     ANSWERED = "answered"

@@ -1,17 +1,16 @@
 """Verdicts of checks and judges, stored as they come, so that after a crash nobody is asked again for that output."""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any
 
 import attrs
 
-from loopkit.core.values import value
+from loopkit.core.values import TextEnum, value
 
 __all__ = ["Verdict", "VerdictKind"]
 
 
-class VerdictKind(StrEnum):
+class VerdictKind(TextEnum):
     """Kind of the giver of a verdict."""
 
     CHECK = "check"
