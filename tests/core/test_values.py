@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from loopkit.core.run import Stage
-from loopkit.core.values import value
+from loopkit.core.values import replacer, value
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -34,6 +34,16 @@ def test_a_value_has_slots_and_no_other_attributes() -> None:
     """A misspelt name is an error at run time as well."""
     with pytest.raises(AttributeError):
         Point(x=1).z = 2  # type: ignore[attr-defined]
+
+
+def test_a_replacer_changes_only_what_it_names() -> None:
+    """It returns a copy as ``attrs.evolve`` does, and takes no name that is no field."""
+    point = Point(x=1, y=2)
+    assert replacer(Point, "y")(point, 3) == Point(x=1, y=3)
+    assert replacer(Point, "y", "x")(point, 3, 4) == Point(x=4, y=3)
+    assert point == Point(x=1, y=2)
+    with pytest.raises(AssertionError, match="z"):
+        replacer(Point, "z")
 
 
 def in_frozen_values(code: str) -> subprocess.CompletedProcess[str]:
@@ -63,6 +73,6 @@ def test_a_text_enum_is_like_any_other() -> None:
     assert [stage.value for stage in Stage] == ["producing", "evaluating", "revising"]
     assert type(Stage.PRODUCING.value) is str
     assert Stage("producing") is Stage.PRODUCING
-    assert pickle.loads(pickle.dumps(Stage.PRODUCING)) is Stage.PRODUCING  # noqa: S301 - its own bytes
+    assert pickle.loads(pickle.dumps(Stage.PRODUCING)) is Stage.PRODUCING
     with pytest.raises(AttributeError):
         Stage.PRODUCING.value = "x"  # type: ignore[misc]

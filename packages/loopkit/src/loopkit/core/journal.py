@@ -7,10 +7,10 @@ from typing import Any, Final
 import attrs
 
 from loopkit.core.ledger.calls import ModelCall
-from loopkit.core.ledger.sums import NO_SPENDING, Spending, sum_of_costs
+from loopkit.core.ledger.sums import NO_SPENDING, SUM_NAMES, Spending, sum_of_costs
 from loopkit.core.panel.verdict import Verdict
 from loopkit.core.run import Run, RunStatus, Stage
-from loopkit.core.values import TextEnum, value
+from loopkit.core.values import TextEnum, replacer, value
 
 __all__ = [
     "MAX_EVENT_ID",
@@ -165,23 +165,8 @@ class Change:
     """Amounts that the change adds to the sums of ``run``, with either next state; a store writes :attr:`sums`."""
 
     def booked(self, run: Run, calls: tuple[ModelCall, ...], spending: Spending) -> "Change":
-        """Return the change with the calls and spending that it adds to the ledger of ``run``.
-
-        Written out, since every boundary makes this copy and ``attrs.evolve`` takes several times as long.
-        """
-        return Change(
-            run=run,
-            then=self.then,
-            cancelled=self.cancelled,
-            artifact=self.artifact,
-            events=self.events,
-            final_score=self.final_score,
-            best_attempt=self.best_attempt,
-            finishes_stage=self.finishes_stage,
-            calls=calls,
-            verdicts=self.verdicts,
-            spending=spending,
-        )
+        """Return the change with the calls and spending that it adds to the ledger of ``run``."""
+        return _with_booking(self, run, calls, spending)
 
     @property
     def sums(self) -> tuple[int, int, int | None, int, float]:
@@ -209,42 +194,36 @@ class Change:
         run = self.run
         chosen = self.then if cancel_requested_at is None else self.cancelled
         queued, ended = chosen.status is RunStatus.QUEUED, chosen.status.ended
-        input_tokens, output_tokens, cost_nanos, unpriced_calls, stage_seconds = self.sums
-        return Run(
-            id=run.id,
-            agent_name=run.agent_name,
-            cycle_id=run.cycle_id,
-            status=chosen.status,
-            current_stage=chosen.stage,
-            current_attempt=chosen.attempt,
-            max_attempts=run.max_attempts,
-            pass_threshold=run.pass_threshold,
-            final_score=self.final_score,
-            best_attempt=self.best_attempt,
-            error_message=chosen.error_message if ended else run.error_message,
-            inputs=run.inputs,
-            claimed_at=None if queued else run.claimed_at,
-            claimed_by=None if queued else run.claimed_by,
-            heartbeat_at=heartbeat_at,
-            cancel_requested_at=cancel_requested_at,
-            started_at=run.started_at,
-            completed_at=completed_at,
-            created_at=run.created_at,
-            retry_of=run.retry_of,
-            fencing_token=run.fencing_token,
-            lease_id=None if queued or ended else run.lease_id,
-            lost_leases=0 if self.finishes_stage else run.lost_leases,
-            definition=run.definition,
-            policy=run.policy,
-            end_reason=chosen.reason if ended else run.end_reason,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            cost_nanos=cost_nanos,
-            unpriced_calls=unpriced_calls,
-            stage_seconds=stage_seconds,
-            title=run.title,
-            tags=run.tags,
+        return _with_state(
+            run,
+            chosen.status,
+            chosen.stage,
+            chosen.attempt,
+            self.final_score,
+            self.best_attempt,
+            chosen.error_message if ended else run.error_message,
+            None if queued else run.claimed_at,
+            None if queued else run.claimed_by,
+            heartbeat_at,
+            cancel_requested_at,
+            completed_at,
+            None if queued or ended else run.lease_id,
+            0 if self.finishes_stage else run.lost_leases,
+            chosen.reason if ended else run.end_reason,
+            *self.sums,
+            False,
+            None,
         )
+
+
+_with_booking: Final = replacer(Change, "run", "calls", "spending")
+_WRITTEN: Final = (
+    *("status", "current_stage", "current_attempt", "final_score", "best_attempt", "error_message", "claimed_at"),
+    *("claimed_by", "heartbeat_at", "cancel_requested_at", "completed_at", "lease_id", "lost_leases", "end_reason"),
+    *(*SUM_NAMES, "stalled", "unreadable"),
+)
+"""Fields of a run that a change writes, in the order of :meth:`Change.written`."""
+_with_state: Final = replacer(Run, *_WRITTEN)
 
 
 @attrs.frozen(kw_only=True)

@@ -6,20 +6,68 @@ For mypy it is ``attrs.frozen``, so an assignment to a field is an error in loop
 runs simulated schedules with the real ``attrs.frozen`` in its place, so that loopkit itself changes no value.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import attrs
 
-__all__ = ["Fields", "TextEnum", "value"]
+__all__ = ["Fields", "TextEnum", "maker", "replacer", "value"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from attrs import frozen as value
 else:
     value = partial(attrs.define, unsafe_hash=True, on_setattr=attrs.setters.NO_OP)
+
+
+def maker(cls: Callable[P, T]) -> Callable[P, T]:
+    """Create a function that makes values of a class as a call of the class does, for where every boundary makes one.
+
+    Python calls a class through a dict of its keywords, and a function without: 2 us become 0.7 for eleven fields. The
+    class has no converter, validator or factory.
+    """
+    made = cast("type[T]", cls)
+    fields = attrs.fields_dict(made)  # type: ignore[arg-type]
+    assert not any(field.converter or field.validator for field in fields.values())
+    parameters: list[str] = []
+    for name, field in fields.items():
+        if field.kw_only and "*" not in parameters:
+            parameters.append("*")
+        parameters.append(name if field.default is attrs.NOTHING else f"{name}=defaults[{name!r}]")
+    defaults = {name: field.default for name, field in fields.items()}
+    lines = [f"def make({', '.join(parameters)}):", "    made = new(cls)"]
+    lines += [_assignment(made, "made", name, name) for name in fields]
+    return cast("Callable[P, T]", _run([*lines, "    return made"], cls=cls, defaults=defaults)["make"])
+
+
+def replacer(cls: type[T], *names: str) -> Callable[..., T]:
+    """Create a function of a value and of new values for the named fields, in order, that returns a changed copy.
+
+    It does what ``attrs.evolve`` does, for where every boundary makes a copy: 7 us become 0.8 for a run.
+    """
+    fields = attrs.fields_dict(cls)  # type: ignore[arg-type]
+    assert fields.keys() >= set(names), f"{set(names) - fields.keys()} are no fields of {cls.__name__}"
+    lines = [f"def replace(value, {', '.join(names)}):", "    copy = new(cls)"]
+    lines += [_assignment(cls, "copy", name, name if name in names else f"value.{name}") for name in fields]
+    return cast("Callable[..., T]", _run([*lines, "    return copy"], cls=cls)["replace"])
+
+
+def _assignment(cls: type[object], target: str, name: str, expression: str) -> str:
+    """Return the statement that sets a field, as attrs writes it into ``__init__``."""
+    if cls.__setattr__ is object.__setattr__:
+        return f"    {target}.{name} = {expression}"
+    return f"    put({target}, {name!r}, {expression})"  # a test makes values by attrs.frozen
+
+
+def _run(lines: Iterable[str], **names: object) -> dict[str, object]:
+    namespace: dict[str, object] = {"new": object.__new__, "put": object.__setattr__, **names}
+    exec("\n".join(lines), namespace)
+    return namespace
 
 
 class TextEnum(StrEnum):

@@ -22,6 +22,7 @@ from loopkit.core.labels.label_text import MAX_TAG_CHARS, MAX_TAGS
 from loopkit.core.ledger.calls import CallState, StoredCall
 from loopkit.core.panel.verdict import Verdict, VerdictKind
 from loopkit.core.run import Run, RunStatus, Stage
+from loopkit.core.values import replacer
 from loopkit.stores import text_cuts
 from loopkit.stores.sql.schema.expressions import AnyColumn, in_sql
 from loopkit.stores.sql.schema.tables import artifacts, events, running, runs, tags, usage, verdicts
@@ -261,7 +262,7 @@ def run(row: Row) -> Run:
         values[name] = moment(values[name])
     values["created_at"] = created_at
     values["stalled"] = bool(values["stalled"])
-    return Run(**values)
+    return _with_values(_NO_RUN, *values.values())
 
 
 def _tags(array: Any) -> tuple[str, ...]:
@@ -284,6 +285,19 @@ _INTEGERS: Final = {
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands in for a time that cannot be read."""
+
+_with_values: Final = replacer(Run, *RUN_NAMES)
+_NO_RUN: Final = Run(
+    id="",
+    agent_name="",
+    cycle_id="",
+    status=RunStatus.QUEUED,
+    max_attempts=1,
+    pass_threshold=1.0,
+    inputs={},
+    created_at=_EPOCH,
+)
+"""Gives the fields that have no column their defaults."""
 
 
 def _has_numbers(values: Mapping[str, Any]) -> bool:
