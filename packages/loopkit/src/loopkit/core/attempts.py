@@ -69,17 +69,26 @@ def attempts_of(artifacts: Iterable[Artifact]) -> tuple[PastAttempt, ...]:
     return tuple(found[number] for number in sorted(found))
 
 
-def with_artifact(attempts: Sequence[PastAttempt], artifact: NewArtifact) -> tuple[PastAttempt, ...]:
-    """Return attempts with an artifact added to the newest of them, or as a new one after it."""
+def with_artifact(
+    attempts: Sequence[PastAttempt], artifact: NewArtifact, evaluation: Evaluation | None = None
+) -> tuple[PastAttempt, ...]:
+    """Return attempts with an artifact added to the newest of them, or as a new one after it.
+
+    ``evaluation``: that of the artifact, where it is at hand; it counts as its text would be read.
+    """
+    if evaluation is not None and (evaluation.rest or type(evaluation.score) is not float):
+        evaluation = None  # JSON need not give it back as it is
     if attempts and attempts[-1].number == artifact.attempt:
-        return (*attempts[:-1], _with_result(attempts[-1], artifact))
-    return (*attempts, _with_result(PastAttempt(artifact.attempt), artifact))
+        return (*attempts[:-1], _with_result(attempts[-1], artifact, evaluation))
+    return (*attempts, _with_result(PastAttempt(artifact.attempt), artifact, evaluation))
 
 
-def _with_result(attempt: PastAttempt, artifact: Artifact | NewArtifact) -> PastAttempt:
+def _with_result(
+    attempt: PastAttempt, artifact: Artifact | NewArtifact, evaluation: Evaluation | None = None
+) -> PastAttempt:
     if artifact.artifact_type is ArtifactType.OUTPUT:
         return PastAttempt(attempt.number, artifact, attempt.evaluation)
-    return PastAttempt(attempt.number, attempt.output, read_evaluation(artifact))
+    return PastAttempt(attempt.number, attempt.output, read_evaluation(artifact) if evaluation is None else evaluation)
 
 
 def best_attempt(attempts: Iterable[PastAttempt]) -> PastAttempt | None:

@@ -6,11 +6,12 @@ from typing import Any, Final
 
 import attrs
 
+from loopkit.core import strict_json
 from loopkit.core.ledger.calls import ModelCall
 from loopkit.core.ledger.sums import NO_SPENDING, SUM_NAMES, Spending, sum_of_costs
 from loopkit.core.panel.verdict import Verdict
 from loopkit.core.run import Run, RunStatus, Stage
-from loopkit.core.values import TextEnum, replacer, value
+from loopkit.core.values import TextEnum, maker, replacer, value
 
 __all__ = [
     "MAX_EVENT_ID",
@@ -24,6 +25,10 @@ __all__ = [
     "NewEvent",
     "Next",
     "RunEvent",
+    "make_artifact",
+    "make_change",
+    "make_event",
+    "make_next",
 ]
 
 MAX_EVENT_ID: Final = 2**63 - 1
@@ -56,6 +61,18 @@ class NewEvent:
     """None stands for the run's current attempt at the time of the write."""
     message: str
     metadata: Mapping[str, Any] | None = None
+    metadata_json: str | None = attrs.field(default=None, eq=False, repr=False)
+    """Text of ``metadata`` as JSON where it is known already."""
+
+    @property
+    def stored_metadata(self) -> str | None:
+        """Text of ``metadata`` as it is stored; None without metadata."""
+        if self.metadata is None or self.metadata_json is not None:
+            return self.metadata_json
+        return strict_json.dumps(self.metadata)
+
+
+make_event: Final = maker(NewEvent)
 
 
 @value(kw_only=True)
@@ -87,6 +104,9 @@ class NewArtifact:
     """True when the stage returned a mapping or list; ``content`` is then its JSON text."""
     score: float | None = None
     """0.0..1.0 for an evaluation, None for an output."""
+
+
+make_artifact: Final = maker(NewArtifact)
 
 
 @value(kw_only=True)
@@ -132,6 +152,9 @@ class Next:
         """Reason in the last event that has one, such as ``score_passed``."""
         reasons = [event.metadata["reason"] for event in self.events if event.metadata and "reason" in event.metadata]
         return str(reasons[-1]) if reasons else None
+
+
+make_next: Final = maker(Next)
 
 
 @value(kw_only=True)
@@ -216,6 +239,7 @@ class Change:
         )
 
 
+make_change: Final = maker(Change)
 _with_booking: Final = replacer(Change, "run", "calls", "spending")
 _WRITTEN: Final = (
     *("status", "current_stage", "current_attempt", "final_score", "best_attempt", "error_message", "claimed_at"),

@@ -21,19 +21,31 @@ case that the store finds a cancel request in the row, the next state ``cancelle
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Final, assert_never
+from typing import Final, assert_never
 
 from loopkit.core import strict_json
 from loopkit.core.attempts import Best, PastAttempt, better_score, equal_attempt, is_flat, with_artifact
-from loopkit.core.journal import Artifact, ArtifactType, Change, EventType, NewArtifact, NewEvent, Next
-from loopkit.core.ledger.budget import NO_BUDGET, spent_sentence
+from loopkit.core.journal import (
+    Artifact,
+    ArtifactType,
+    Change,
+    EventType,
+    NewArtifact,
+    NewEvent,
+    Next,
+    make_artifact,
+    make_change,
+    make_next,
+)
+from loopkit.core.ledger.budget import NO_BUDGET, Budget, spent_sentence
 from loopkit.core.ledger.calls import ModelCall
 from loopkit.core.ledger.spent import NOTHING_SPENT, Spent
 from loopkit.core.ledger.sums import NO_SPENDING, Spending
 from loopkit.core.outcome import Errored, Evaluated, Evaluation, Outcome, Produced
 from loopkit.core.panel.verdict import Verdict
 from loopkit.core.policy import policy_of
-from loopkit.core.run import EndReason, NewRun, Run, RunStatus, Stage
+from loopkit.core.run import EndReason, Run, RunStatus, Stage
+from loopkit.core.run_events import BEGINNINGS, output_event, queued_event, score_event, stage_event, status_event
 from loopkit.errors import IllegalTransition
 
 __all__ = [
@@ -124,13 +136,6 @@ NEXT: Final[Mapping[State, Mapping[Signal, State]]] = {
 }
 """All transitions. ``passed``, ``failed`` and ``cancelled`` have no row: nothing changes an ended run."""
 
-BEGINNINGS: Final[Mapping[Stage, str]] = {
-    Stage.PRODUCING: "Producing",
-    Stage.EVALUATING: "Evaluating",
-    Stage.REVISING: "Revising",
-}
-"""Message of the event that begins each stage."""
-
 
 def next_state(state: State, signal: Signal) -> State:
     """Return the state that ``signal`` leads to.
@@ -166,10 +171,10 @@ def score_signal(run: Run, score: float, attempts: Sequence[PastAttempt] = (), s
 
     ``attempts``, those so far with the current one as the last, are for ``patience``, ``spent`` is for a budget.
     """
-    policy = policy_of(run.policy)
     if score >= run.pass_threshold:
         return Signal.SCORE_PASSED
-    if _spent_sentence(run, spent) is not None:
+    policy = policy_of(run.policy)
+    if policy.budget is not NO_BUDGET and _spent_sentence(run, policy.budget, spent) is not None:
         return Signal.BUDGET_SPENT
     if is_flat(policy, attempts):
         return Signal.SCORE_FLAT
@@ -178,9 +183,8 @@ def score_signal(run: Run, score: float, attempts: Sequence[PastAttempt] = (), s
     return Signal.DRAFT_DUE if run.current_attempt < policy.drafts else Signal.SCORE_LOW
 
 
-def _spent_sentence(run: Run, spent: Spent) -> str | None:
-    budget = policy_of(run.policy).budget
-    return None if budget is NO_BUDGET else spent_sentence(budget, run.spending.plus(spent.spending), spent.unknowns)
+def _spent_sentence(run: Run, budget: Budget, spent: Spent) -> str | None:
+    return spent_sentence(budget, run.spending.plus(spent.spending), spent.unknowns)
 
 
 def advance(
@@ -239,7 +243,7 @@ def log_change(
 
 def released_change(run: Run, reason: str, spent: Spent = NOTHING_SPENT) -> Change:
     """Build the change that returns a held run to the queue: finished stages stay, the attempt is not used up."""
-    released = _status_event("Released", RunStatus.QUEUED, reason=reason)
+    released = status_event("Released", RunStatus.QUEUED, reason=reason)
     return _change(run, Signal.RELEASED, status_events=(released,), spent=spent)
 
 
@@ -261,21 +265,13 @@ def _produced_change(
     run: Run, outcome: Produced, output_suffix: str, attempts: Sequence[PastAttempt], spent: Spent
 ) -> Change:
     attempt = run.current_attempt
-    verb = "Revised" if run.current_stage is Stage.REVISING else "Produced"
-    filename = f"attempt-{attempt}{'.json' if outcome.is_json else output_suffix}"
-    artifact = NewArtifact(
+    filename, stored_event = output_event(run.current_stage, attempt, ".json" if outcome.is_json else output_suffix)
+    artifact = make_artifact(
         attempt=attempt,
         artifact_type=ArtifactType.OUTPUT,
         filename=filename,
         content=outcome.output,
         is_json=outcome.is_json,
-    )
-    stored_event = NewEvent(
-        event_type=EventType.LOG,
-        stage=run.current_stage,
-        attempt=attempt,
-        message=f"{verb} ({filename})",
-        metadata={"filename": filename},
     )
     if run.current_stage is Stage.REVISING and policy_of(run.policy).stop.repeat:
         equal = equal_attempt(attempts, outcome.output, is_json=outcome.is_json)
@@ -298,7 +294,7 @@ def _ended_change(
     best: Best | None = None,
 ) -> Change:
     """Build the change that ends a run as its policy says; ``sentence`` becomes its error message."""
-    failed = _status_event(f"Failed: {sentence}", RunStatus.FAILED, reason=reason.value)
+    failed = status_event(f"Failed: {sentence}", RunStatus.FAILED, reason=reason.value)
     return _change(
         run,
         signal,
@@ -312,25 +308,22 @@ def _ended_change(
 
 
 def _evaluated_change(run: Run, evaluation: Evaluation, attempts: Sequence[PastAttempt], spent: Spent) -> Change:
-    document = {"score": evaluation.score, "feedback": evaluation.feedback, **evaluation.rest}
-    artifact = NewArtifact(
-        attempt=run.current_attempt,
+    attempt, score = run.current_attempt, evaluation.score
+    document = {"score": score, "feedback": evaluation.feedback, **evaluation.rest}
+    content = strict_json.dumps(document)
+    artifact = make_artifact(
+        attempt=attempt,
         artifact_type=ArtifactType.EVALUATION,
-        filename=f"attempt-{run.current_attempt}.eval.json",
-        content=strict_json.dumps(document),
+        filename=f"attempt-{attempt}.eval.json",
+        content=content,
         is_json=True,
-        score=evaluation.score,
-    )
-    score_event = NewEvent(
-        event_type=EventType.SCORE_UPDATE,
-        stage=Stage.EVALUATING,
-        attempt=run.current_attempt,
-        message=f"Evaluated - Score: {evaluation.score:.2f}",
-        metadata=document,
+        score=score,
     )
     if attempts and policy_of(run.policy).stop.patience is not None:
-        attempts = with_artifact(attempts, artifact)
-    return _scored_change(run, evaluation.score, attempts, spent, artifact=artifact, events=(score_event,))
+        attempts = with_artifact(attempts, artifact, evaluation)
+    return _scored_change(
+        run, score, attempts, spent, artifact=artifact, events=(score_event(attempt, document, content),)
+    )
 
 
 def _scored_change(
@@ -345,7 +338,7 @@ def _scored_change(
     signal = score_signal(run, score, attempts, spent)
     best = better_score(run.final_score, run.best_attempt, score, run.current_attempt)
     if signal is Signal.BUDGET_SPENT:
-        sentence = _spent_sentence(run, spent) or ""
+        sentence = _spent_sentence(run, policy_of(run.policy).budget, spent) or ""
         return _ended_change(run, signal, EndReason.BUDGET_EXHAUSTED, sentence, artifact, events, spent, best)
     if signal is Signal.SCORE_FLAT:
         patience = policy_of(run.policy).stop.patience
@@ -353,10 +346,10 @@ def _scored_change(
         return _ended_change(run, signal, EndReason.PLATEAU, sentence, artifact, events, spent, best)
     status_events: tuple[NewEvent, ...] = ()
     if signal is Signal.SCORE_PASSED:
-        status_events = (_status_event("Passed", RunStatus.PASSED, reason=EndReason.SCORE_PASSED.value, score=score),)
+        status_events = (status_event("Passed", RunStatus.PASSED, reason=EndReason.SCORE_PASSED.value, score=score),)
     elif signal is Signal.ATTEMPTS_SPENT:
         reason = EndReason.ATTEMPTS_SPENT.value
-        status_events = (_status_event("Failed: the attempts are used up", RunStatus.FAILED, reason=reason),)
+        status_events = (status_event("Failed: the attempts are used up", RunStatus.FAILED, reason=reason),)
     return _change(run, signal, artifact=artifact, events=events, status_events=status_events, best=best, spent=spent)
 
 
@@ -368,7 +361,7 @@ def _errored_change(run: Run, outcome: Errored, spent: Spent) -> Change:
         message=outcome.message,
         metadata=outcome.details,
     )
-    failed = _status_event("Failed: a stage gave an error", RunStatus.FAILED, reason=EndReason.STAGE_ERROR.value)
+    failed = status_event("Failed: a stage gave an error", RunStatus.FAILED, reason=EndReason.STAGE_ERROR.value)
     return _change(
         run, Signal.STAGE_FAILED, events=(error,), status_events=(failed,), error_message=outcome.message, spent=spent
     )
@@ -387,21 +380,21 @@ def _change(
 ) -> Change:
     """Build a change with both next states: where ``signal`` leads, and where a cancel request leads.
 
-    ``events`` are written in either case, ``status_events`` only when the run goes where ``signal`` leads.
+    ``events`` are written in either case, ``status_events`` only when the run ends or is released.
     """
     state = next_state(state_of(run), signal)
-    attempt = run.current_attempt + (signal is Signal.SCORE_LOW or signal is Signal.DRAFT_DUE)
+    attempt = run.current_attempt
+    if signal is Signal.SCORE_LOW or signal is Signal.DRAFT_DUE:
+        attempt += 1
     if isinstance(state, Stage):
-        then = Next(
-            status=RunStatus.RUNNING, stage=state, attempt=attempt, events=(*status_events, stage_event(state, attempt))
-        )
+        then = _stage_next(state, attempt)
     else:
-        then = Next(status=state, stage=None, attempt=attempt, error_message=error_message, events=status_events)
+        then = make_next(status=state, stage=None, attempt=attempt, error_message=error_message, events=status_events)
     final_score, best_attempt = (run.final_score, run.best_attempt) if best is None else best
-    return Change(
+    return make_change(
         run=run,
         then=then,
-        cancelled=cancelled_next(run),
+        cancelled=_cancelled_at(run.current_attempt),
         artifact=artifact,
         events=events,
         final_score=final_score,
@@ -412,6 +405,12 @@ def _change(
     )
 
 
+@lru_cache(maxsize=256)
+def _stage_next(stage: Stage, attempt: int) -> Next:
+    """Return the state of a run that begins a stage."""
+    return Next(status=RunStatus.RUNNING, stage=stage, attempt=attempt, events=(stage_event(stage, attempt),))
+
+
 def cancelled_next(run: Run) -> Next:
     """Return the state of a run that ends as cancelled."""
     state = next_state(state_of(run), Signal.CANCEL_SEEN)
@@ -419,32 +418,12 @@ def cancelled_next(run: Run) -> Next:
     return _cancelled_at(run.current_attempt)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _cancelled_at(attempt: int) -> Next:
     return Next(status=RunStatus.CANCELLED, stage=None, attempt=attempt, events=(_CANCELLED_EVENT,))
 
 
-@lru_cache(maxsize=64)
-def stage_event(stage: Stage, attempt: int) -> NewEvent:
-    """Return the event that begins a stage."""
-    return NewEvent(event_type=EventType.STAGE_CHANGE, stage=stage, attempt=attempt, message=BEGINNINGS[stage])
-
-
-def _status_event(message: str, status: RunStatus, **metadata: Any) -> NewEvent:
-    return NewEvent(event_type=EventType.STAGE_CHANGE, message=message, metadata={"status": status.value, **metadata})
-
-
-_CANCELLED_EVENT: Final = _status_event("Cancelled", RunStatus.CANCELLED, reason=EndReason.CANCEL_REQUESTED.value)
-
-
-def queued_event(new: NewRun) -> NewEvent:
-    """Return the first event of a run."""
-    metadata: dict[str, Any] = {"status": str(RunStatus.QUEUED)}
-    if new.actor is not None:
-        metadata["actor"] = new.actor
-    if new.retry_of is not None:
-        metadata["retryOf"] = new.retry_of
-    return NewEvent(event_type=EventType.STAGE_CHANGE, message="Queued", metadata=metadata)
+_CANCELLED_EVENT: Final = status_event("Cancelled", RunStatus.CANCELLED, reason=EndReason.CANCEL_REQUESTED.value)
 
 
 def stored_signal(artifacts: Iterable[Artifact], max_attempts: int, drafts: int = 1) -> tuple[Signal, int]:
@@ -479,7 +458,7 @@ def decide_claim(run: Run, artifacts: Iterable[Artifact], *, claimed_by: str) ->
     take_over, policy = run.status is RunStatus.RUNNING, policy_of(run.policy)
     if take_over and 0 < policy.max_losses <= run.lost_leases + 1:
         state = next_state(state_of(run), Signal.RUNNER_LOST)
-        failed = _status_event(
+        failed = status_event(
             "Failed: its runner was lost too often", status_of(state), reason=EndReason.RUNNER_LOST.value
         )
         return Next(
@@ -493,8 +472,8 @@ def decide_claim(run: Run, artifacts: Iterable[Artifact], *, claimed_by: str) ->
     stage = next_state(state_of(run), signal)
     assert isinstance(stage, Stage)
     claimed = (
-        _status_event("Taken over", RunStatus.RUNNING, reason="stalled", claimedBy=claimed_by)
+        status_event("Taken over", RunStatus.RUNNING, reason="stalled", claimedBy=claimed_by)
         if take_over
-        else _status_event("Started", RunStatus.RUNNING, claimedBy=claimed_by)
+        else status_event("Started", RunStatus.RUNNING, claimedBy=claimed_by)
     )
     return Next(status=RunStatus.RUNNING, stage=stage, attempt=attempt, events=(claimed, stage_event(stage, attempt)))

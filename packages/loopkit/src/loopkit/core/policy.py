@@ -190,6 +190,8 @@ def read_policy(document: object) -> Policy:
 
 def policy_of(document: object) -> Policy:
     """Return a stored policy, or the default where it cannot be read; such a run is ended by its first holder."""
+    if not document:  # most runs set nothing, and a boundary asks several times
+        return DEFAULT_POLICY
     try:
         return read_policy(document)
     except InvalidConfig:

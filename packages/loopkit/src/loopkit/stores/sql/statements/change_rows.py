@@ -14,7 +14,6 @@ from typing import Final
 
 import attrs
 
-from loopkit.core import strict_json
 from loopkit.core.journal import Change, NewArtifact, NewEvent
 from loopkit.core.lease import Lease
 from loopkit.core.run import RunStatus
@@ -118,7 +117,7 @@ def event_rows(
             None if event.stage is None else event.stage.value,
             attempt if event.attempt is None else event.attempt,
             event.message,
-            None if event.metadata is None else strict_json.dumps(event.metadata),
+            event.stored_metadata,
             now,
             seq,
         )

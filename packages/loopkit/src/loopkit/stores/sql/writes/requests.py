@@ -374,7 +374,7 @@ def _event_values(run_id: str, nonce: str, event: NewEvent, then: int | None, ca
         "stage": None if event.stage is None else event.stage.value,
         "attempt": event.attempt,
         "message": event.message,
-        "metadata": None if event.metadata is None else strict_json.dumps(event.metadata),
+        "metadata": event.stored_metadata,
         "then_back": then,
         "cancelled_back": cancelled,
     }
