@@ -88,3 +88,20 @@ def test_a_store_of_the_parent_is_refused(sqlite_url: str, verb: str) -> None:
     """Neither its connections nor its threads belong to the child; the parent goes on with it."""
     printed = output_of(STORE.replace("VERB", verb), sqlite_url)
     assert printed == "StorageUnavailable this store was opened before a fork; open one in the new process\n"
+
+
+NONCES = """
+from loopkit.system_ids import SystemIds
+
+ids = SystemIds()
+ids.nonce()
+reading, writing = os.pipe()
+in_child(lambda: os.write(writing, ids.nonce().encode()))
+print(os.read(reading, 32).decode() == ids.nonce())
+"""
+
+
+def test_a_child_gives_out_nonces_of_its_own() -> None:
+    """Nonces are drawn before they are needed; a nonce given out twice would be two writes taken for one."""
+    command = [sys.executable, "-c", PROGRAM + NONCES]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS).stdout == "32\nFalse\n"

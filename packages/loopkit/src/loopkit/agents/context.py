@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 
@@ -14,10 +14,19 @@ from loopkit.core.ledger.budget import NO_LIMITS, BudgetLeft
 from loopkit.core.ledger.calls import ModelCall
 from loopkit.core.outcome import Evaluation
 from loopkit.core.run import Stage
-from loopkit.core.values import Fields
+from loopkit.core.values import Fields, maker, value
 from loopkit.errors import StageError, UnusableOption
 
-__all__ = ["BestAttempt", "HistoryEntry", "Sink", "StageBody", "StageContext", "StagePlace", "StageRole"]
+__all__ = [
+    "BestAttempt",
+    "HistoryEntry",
+    "Sink",
+    "StageBody",
+    "StageContext",
+    "StagePlace",
+    "StageRole",
+    "make_context",
+]
 
 Sink = Callable[[str, Mapping[str, Any]], None]
 """Function that takes a log line and its metadata, from any thread; it may drop them."""
@@ -27,7 +36,7 @@ def _drop(message: str, metadata: Mapping[str, Any]) -> None:
     """Drop a log line."""
 
 
-@attrs.frozen
+@value
 class HistoryEntry(Fields):
     """Score and feedback of one earlier attempt."""
 
@@ -37,7 +46,7 @@ class HistoryEntry(Fields):
     feedback: str
 
 
-@attrs.frozen
+@value
 class BestAttempt(Fields):
     """The attempt with the highest score so far, the earliest of equals."""
 
@@ -47,7 +56,7 @@ class BestAttempt(Fields):
     evaluation: Evaluation
 
 
-@attrs.frozen(kw_only=True)
+@value(kw_only=True)
 class StageContext:
     """Values that one call of a stage gets."""
 
@@ -192,6 +201,9 @@ class StageContext:
             "budget": self.budget.document(),
             "idempotencyKey": self.idempotency_key,
         }
+
+
+make_context: Final = maker(StageContext)
 
 
 class StageRole(StrEnum):

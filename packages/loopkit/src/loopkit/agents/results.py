@@ -78,7 +78,7 @@ def parse_evaluation(result: object) -> Evaluated:
         BadScore: there is no score in 0..1, or the feedback is not text.
         BadOutput: another value of the mapping or object cannot be stored.
     """
-    if isinstance(result, Mapping):
+    if type(result) is dict or isinstance(result, Mapping):  # a dict is known at once, an abstract type is not
         return _parse_mapping(result)
     if _is_number(result):
         return Evaluated(Evaluation(_score(result)))

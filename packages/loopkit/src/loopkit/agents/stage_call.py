@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any, Final
 
 import anyio
@@ -99,31 +100,40 @@ async def _try(spec: StageSpec, context: StageContext, passing: Passing, ends_at
     Raises:
         StageError: the try failed.
     """
-    seconds = None if spec.timeout is None else spec.timeout.total_seconds()
-    seconds_left = None if ends_at is None else max(0.0, ends_at - anyio.current_time())
-    is_last = seconds_left is not None and (seconds is None or seconds_left < seconds)
-    seconds = seconds_left if is_last else seconds
-    context.cancellation.limit(seconds)
+    cancellation, seconds, is_last = context.cancellation, None, False
+    if spec.timeout is not None or ends_at is not None:
+        seconds, is_last = _seconds_of_try(spec.timeout, ends_at)
+        cancellation.limit(seconds)
     try:
-        outcome = await _try_in_time(seconds, spec, context, passing)
+        if seconds is None:
+            outcome = await _try_guarded(spec, context, passing)
+        else:
+            outcome = await _try_in_time(seconds, spec, context, passing)
     except StageTimedOut as error:
-        context.cancellation.cancel()
+        cancellation.cancel()
         if is_last:
             raise StageTimedOut(error.seconds, is_last=True) from None
         raise
     except StageError:
-        context.cancellation.finish()
+        cancellation.finish()
         raise
     except BaseException:
-        context.cancellation.cancel()
+        cancellation.cancel()
         raise
-    context.cancellation.finish()
+    cancellation.finish()
     return outcome
 
 
-async def _try_in_time(seconds: float | None, spec: StageSpec, context: StageContext, passing: Passing) -> Outcome:
-    if seconds is None:
-        return await _try_guarded(spec, context, passing)
+def _seconds_of_try(timeout: timedelta | None, ends_at: float | None) -> tuple[float | None, bool]:
+    """Return how long a try may take, and whether it is the last one since the budget's seconds are used up then."""
+    seconds = None if timeout is None else timeout.total_seconds()
+    if ends_at is None:
+        return seconds, False
+    seconds_left = max(0.0, ends_at - anyio.current_time())
+    return (seconds_left, True) if seconds is None or seconds_left < seconds else (seconds, False)
+
+
+async def _try_in_time(seconds: float, spec: StageSpec, context: StageContext, passing: Passing) -> Outcome:
     with anyio.move_on_after(seconds) as scope:
         outcome = await _try_guarded(spec, context, passing)
     if scope.cancel_called:

@@ -79,10 +79,16 @@ class StageSpec:
     """Longest time of one try; None: no limit."""
     retries: int = attrs.field(kw_only=True, validator=integer(0))
     """Tries after the first; default 0, for prompts 2."""
+    grace: timedelta = attrs.field(init=False, eq=False, repr=False)
+    """Time that a try which was told to stop may take by its own settings; a program has it to clean up."""
 
     @retries.default
     def _default_retries(self) -> int:
         return getattr(self.body, "default_retries", 0)
+
+    @grace.default
+    def _default_grace(self) -> timedelta:
+        return grace_of(self.body)
 
     @property
     def kind(self) -> str:
@@ -93,11 +99,6 @@ class StageSpec:
     def target(self) -> str:
         """Name of what is called, for people."""
         return self.body.target
-
-    @property
-    def grace(self) -> timedelta:
-        """Time that a try which was told to stop may take by its own settings; a program has it to clean up."""
-        return grace_of(self.body)
 
     def problem(self) -> str | None:
         """Return why the stage cannot be called here, or None."""

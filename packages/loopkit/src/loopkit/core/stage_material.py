@@ -45,7 +45,7 @@ def stage_material(run: Run, attempts: Sequence[PastAttempt]) -> StageMaterial:
         return _NOTHING
     best, base = best_attempt(attempts), _numbered(attempts, run.current_attempt - 1)
     evaluation = None if base is None else base.evaluation
-    if best is not None and policy_of(run.policy).revise_from is ReviseFrom.BEST and best is not base:
+    if best is not None and best is not base and policy_of(run.policy).revise_from is ReviseFrom.BEST:
         base, evaluation = best, _with_later_tries(best, attempts)
     return StageMaterial(
         output=None if base is None else base.output,
@@ -78,7 +78,10 @@ def known_outcome(run: Run, attempts: Sequence[PastAttempt]) -> Evaluated | None
 
 
 def _numbered(attempts: Sequence[PastAttempt], number: int) -> PastAttempt | None:
-    return next((attempt for attempt in reversed(attempts) if attempt.number == number), None)
+    for attempt in reversed(attempts):
+        if attempt.number == number:
+            return attempt
+    return None
 
 
 def _with_later_tries(base: PastAttempt, attempts: Sequence[PastAttempt]) -> Evaluation | None:

@@ -11,11 +11,10 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 import anyio
-import attrs
 from anyio import to_thread
 
 from loopkit.agents.agent import Agent, StageContext
-from loopkit.agents.context import BestAttempt, HistoryEntry
+from loopkit.agents.context import BestAttempt, HistoryEntry, make_context
 from loopkit.agents.evaluators.panel_spec import Panel
 from loopkit.agents.stages.cancellation import Cancellation
 from loopkit.core import machine, strict_json
@@ -23,12 +22,13 @@ from loopkit.core.attempts import PastAttempt, with_artifact
 from loopkit.core.journal import Artifact, Change, EventType, NewArtifact, NewEvent
 from loopkit.core.ledger.budget import NO_BUDGET, NO_LIMITS, BudgetLeft, budget_left
 from loopkit.core.ledger.spent import NOTHING_SPENT
-from loopkit.core.outcome import Errored, Outcome
+from loopkit.core.outcome import Errored, Evaluated, Outcome
 from loopkit.core.panel.panel_feedback import BaseCriteria
 from loopkit.core.policy import policy_of, read_policy
 from loopkit.core.resumption import decide_resumption
 from loopkit.core.run import Run, RunStatus, Stage
 from loopkit.core.stage_material import known_outcome, revised_attempt, stage_material
+from loopkit.core.values import value
 from loopkit.errors import InvalidConfig, InvalidInputs, LeaseLost, RunNotFound, StorageUnavailable
 from loopkit.runner.accounts.stage_book import StageBook
 from loopkit.runner.end_report import report_end
@@ -83,6 +83,7 @@ class HeldRun:
         self._agent = agent
         self._on_finish = on_finish
         self._artifacts = held.artifacts
+        self._policy = policy_of(held.run.policy)
         self._kept_lease = context.keeper.keep(held.lease, since=since, interrupt=self._interrupt_from_keeper)
         self._writer = RunWriter(context, self._kept_lease, held.run, on_ending=lambda: on_ending(self))
         self._scope = anyio.CancelScope()
@@ -148,11 +149,15 @@ class HeldRun:
                 return
             outcome = self._known_outcome(stage_input)
             if outcome is None:
-                inputs = await _copied(stage_input.inputs)
-                if not self._may_call_a_stage():
-                    return
+                inputs = stage_input.inputs
+                if stage_input.are_large:
+                    inputs = await to_thread.run_sync(strict_json.copy, inputs)
+                    if not self._may_call_a_stage():
+                        return
+                else:
+                    inputs = strict_json.copy(inputs)
                 outcome = await self._call_stage(stage_input, inputs)
-            if self._is_interrupted():
+            if self._interrupt is not None or self.is_finished:
                 return
             stage_input = await self._record(outcome, stage_input)
 
@@ -176,7 +181,7 @@ class HeldRun:
             else:
                 fault = self._agent.threshold_fault(self.run.pass_threshold)
                 if fault is None:
-                    return _StageInput(inputs, resumption.attempts)
+                    return _StageInput(inputs, strict_json.is_large(inputs), resumption.attempts)
                 change = machine.advance(self.run, Errored(f"the pass threshold {fault}"))
         await self._writer.record(change)
         return None
@@ -206,7 +211,7 @@ class HeldRun:
         Raises:
             LeaseLost: another runner may hold the run.
         """
-        storage, budget = self._context.storage, policy_of(self.run.policy).budget
+        storage, budget = self._context.storage, self._policy.budget
         has_limit = budget.usd is not None or budget.tokens is not None
         if has_limit and self.run.fencing_token > 1 and isinstance(storage, Ledger):
             self._writer.ledger.load(await self._read(storage.list_calls))
@@ -228,40 +233,45 @@ class HeldRun:
 
     def _known_outcome(self, stage_input: "_StageInput") -> Outcome | None:
         """Return the outcome of the stage where its policy says that it need not be called."""
-        return known_outcome(self.run, stage_input.attempts) if self.run.current_stage is Stage.EVALUATING else None
+        if not self._policy.stop.repeat or self.run.current_stage is not Stage.EVALUATING:
+            return None
+        return known_outcome(self.run, stage_input.attempts)
 
     def _may_call_a_stage(self) -> bool:
-        return self.run.status is RunStatus.RUNNING and not self._is_interrupted() and not self._context.stopping.asked
+        if self._interrupt is not None or self.is_finished or self._context.stopping.asked:
+            return False
+        return self._writer.run.status is RunStatus.RUNNING
 
     def _is_interrupted(self) -> bool:
         return self._interrupt is not None or self.is_finished
 
-    async def _call_stage(self, stage_input: "_StageInput", inputs: Any) -> Outcome:
-        run = self.run
-        assert run.current_stage is not None
-        spec = self._agent.stage(run.current_stage)
-        grace = self._context.grace + spec.grace
-        budget = policy_of(run.policy).budget
+    async def _call_stage(self, stage_input: "_StageInput", inputs: Mapping[str, Any]) -> Outcome:
+        writer, environment = self._writer, self._context.environment
+        run = writer.run
+        stage = run.current_stage
+        assert stage is not None
+        spec, budget = self._agent.stage(stage), self._policy.budget
         left = NO_LIMITS if budget is NO_BUDGET else budget_left(budget, run.spending)
-        seconds_left = None if run.current_stage is Stage.EVALUATING else left.seconds
+        seconds_left = None if stage is Stage.EVALUATING else left.seconds
         timeout = spec.timeout if seconds_left is None else _shorter(spec.timeout, seconds_left)
-        watch = StageWatch(self._context, run, timeout, grace=grace, end_run=self._end_without_stage)
-        self._watch = watch
-        call = _StageCall(self._writer, watch, run.current_stage, run.current_attempt)
+        grace = self._context.grace + spec.grace
+        self._watch = watch = StageWatch(self._context, run, timeout, grace=grace, end_run=self._end_without_stage)
+        call = _StageCall(writer, watch, stage, run.current_attempt)
         context = call.context(
             run,
             stage_input,
             inputs,
             deps=self._context.deps.get(run.agent_name),
             budget=left,
-            book=StageBook(self._writer, watch, self._context.environment.ids),
+            seconds_left=seconds_left,
+            book=StageBook(writer, watch, environment.ids),
         )
         self._cancellation = context.cancellation
-        self._writer.begin_logs()
+        writer.begin_logs()
         watch.begin_try()
-        environment, ended_as = self._context.environment, "interrupted"
+        ended_as = "interrupted"
         began_at = environment.clock.monotonic()
-        self._writer.ledger.begin_stage()
+        writer.ledger.begin_stage(began_at)
         try:
             if isinstance(spec, Panel):
                 outcome = await self._panel_call(spec, stage_input, context).evaluate()
@@ -269,13 +279,13 @@ class HeldRun:
                 outcome = await environment.call_stage(spec, context)
             ended_as = "error" if isinstance(outcome, Errored) else "ok"
         finally:
-            seconds = environment.clock.monotonic() - began_at
-            environment.metrics.observe_stage(run.agent_name, call.stage, seconds, outcome=ended_as)
+            ended_at = environment.clock.monotonic()
+            environment.metrics.observe_stage(run.agent_name, stage, ended_at - began_at, outcome=ended_as)
             self._watch = None
             watch.end()
-            self._writer.ledger.end_stage()
-            self._writer.end_logs(call.stage, call.attempt)
-        return outcome.in_stage(call.stage) if isinstance(outcome, Errored) else outcome
+            writer.ledger.end_stage(ended_at)
+            writer.end_logs(stage, call.attempt)
+        return outcome.in_stage(stage) if isinstance(outcome, Errored) else outcome
 
     def _panel_call(self, panel: Panel, stage_input: "_StageInput", context: StageContext) -> PanelCall:
         """Return the evaluation of the current output by a panel."""
@@ -291,16 +301,16 @@ class HeldRun:
 
         What was spent decides about a budget alone here; the writer books it with any change.
         """
-        has_budget = policy_of(self.run.policy).budget is not NO_BUDGET
+        writer = self._writer
         change = machine.advance(
-            self.run,
+            writer.run,
             outcome,
             output_suffix=self._agent.output_suffix,
             attempts=stage_input.attempts,
-            spent=self._writer.ledger.spent() if has_budget else NOTHING_SPENT,
+            spent=NOTHING_SPENT if self._policy.budget is NO_BUDGET else writer.ledger.spent(),
         )
-        await self._writer.record(change)
-        return stage_input if change.artifact is None else stage_input.after(change.artifact)
+        await writer.record(change)
+        return stage_input if change.artifact is None else stage_input.after(change.artifact, outcome)
 
     async def _write_stop(self) -> None:
         """Write what the interrupt, or a stop request, means for a run that has not ended."""
@@ -357,26 +367,22 @@ class HeldRun:
             )
 
 
-async def _copied(inputs: Mapping[str, Any]) -> Any:
-    """Return a copy of inputs; large ones are copied in a thread."""
-    return (
-        await to_thread.run_sync(strict_json.copy, inputs) if strict_json.is_large(inputs) else strict_json.copy(inputs)
-    )
-
-
-@attrs.frozen
+@value
 class _StageInput:
     """Input of the next stage, read back from what was stored."""
 
     inputs: Mapping[str, Any]
+    are_large: bool
+    """True when the inputs are copied in a thread, so that other runs go on meanwhile."""
     attempts: tuple[PastAttempt, ...]
 
-    def after(self, artifact: NewArtifact) -> "_StageInput":
-        """Return the input of the next stage once ``artifact`` is stored."""
-        return _StageInput(self.inputs, with_artifact(self.attempts, artifact))
+    def after(self, artifact: NewArtifact, outcome: Outcome) -> "_StageInput":
+        """Return the input of the next stage once ``artifact``, that of ``outcome``, is stored."""
+        evaluation = outcome.evaluation if isinstance(outcome, Evaluated) else None
+        return _StageInput(self.inputs, self.are_large, with_artifact(self.attempts, artifact, evaluation))
 
 
-@attrs.frozen(eq=False)
+@value
 class _StageCall:
     """One call of a stage, as its context sees it."""
 
@@ -386,11 +392,19 @@ class _StageCall:
     attempt: int
 
     def context(
-        self, run: Run, stage_input: _StageInput, inputs: Any, *, deps: object, budget: BudgetLeft, book: StageBook
+        self,
+        run: Run,
+        stage_input: _StageInput,
+        inputs: Mapping[str, Any],
+        *,
+        deps: object,
+        budget: BudgetLeft,
+        seconds_left: float | None,
+        book: StageBook,
     ) -> StageContext:
         """Build the context of the call; ``inputs``: a copy, which the stage may change."""
         material = stage_material(run, stage_input.attempts)
-        return StageContext(
+        return make_context(
             run_id=run.id,
             agent_name=run.agent_name,
             cycle_id=run.cycle_id,
@@ -407,7 +421,7 @@ class _StageCall:
             retrying=self.note_failed_try,
             deps=deps,
             budget=budget,
-            seconds_left=None if self.stage is Stage.EVALUATING else budget.seconds,
+            seconds_left=seconds_left,
             book=book,
         )
 

@@ -134,7 +134,10 @@ class Metrics:
     def _observe(self, histograms: "dict[Labels, _Histogram]", seconds: float, **labels: str) -> None:
         key = tuple(labels.items())
         with self._lock:
-            histograms.setdefault(key, _Histogram()).add(seconds)
+            histogram = histograms.get(key)
+            if histogram is None:
+                histogram = histograms[key] = _Histogram()
+            histogram.add(seconds)
 
     def _counter_samples(self, counts: Mapping[Labels, int]) -> list[Sample]:
         with self._lock:

@@ -14,7 +14,7 @@ import anyio
 import attrs
 
 from loopkit.core import machine
-from loopkit.core.journal import Change, EventType, NewEvent
+from loopkit.core.journal import Change, EventType, NewEvent, Next
 from loopkit.core.ledger.calls import ModelCall
 from loopkit.core.ledger.sums import SUM_NAMES
 from loopkit.core.panel.verdict import Verdict
@@ -52,8 +52,6 @@ class RunWriter:
     ) -> None:
         self.run = run
         """The run as the last change left it."""
-        self.reason: str | None = None
-        """Reason of the last change of status, such as ``score_passed``."""
         self.is_lease_lost = False
         """True: a write that got no answer is not sent again, and no last change is written."""
         self._context = context
@@ -71,6 +69,13 @@ class RunWriter:
         self._booked: anyio.Event | None = None
         """Set when the calls that wait to be booked before they are sent are written; None: none waits."""
         self._is_closed = False
+        self._left: Next | None = None
+        """State to which the last change led."""
+
+    @property
+    def reason(self) -> str | None:
+        """Reason of the last change of status, such as ``score_passed``."""
+        return None if self._left is None else self._left.reason
 
     async def record(self, change: Change, booking: Booking | None = None) -> None:
         """Write a change together with the log lines that wait; send it again while the lease may still be held.
@@ -88,29 +93,35 @@ class RunWriter:
             change = attrs.evolve(change, events=(*logs, *change.events))
         if change.then.status is not RunStatus.RUNNING:
             self._on_ending()
-        async with self._writing:
-            booking = booking or self.ledger.booking()
+        if not self._writing.take():
+            await self._writing.wait()
+        try:
+            if booking is None:
+                booking = self.ledger.booking()
             await self._send(self._with_booking(change, booking), booking)
+        finally:
+            self._writing.end()
 
     async def _send(self, change: Change, booking: Booking) -> None:
         """Send a change to the store until it answers, or the lease may be another runner's."""
-        clock, give_up_seconds = self._context.environment.clock, self._context.storage.stalled_after.total_seconds()
-        began_at = clock.monotonic()
+        clock, storage, kept_lease = self._context.environment.clock, self._context.storage, self._kept_lease
+        began_at = sent_at = clock.monotonic()
         while not self.is_lease_lost:
-            sent_at = clock.monotonic()
             self._unanswered = change, booking
             try:
-                await self._write(change, booking)
+                self.run = run = await storage.record(kept_lease.lease, change)
             except StorageUnavailable as error:
-                if clock.monotonic() - began_at > give_up_seconds:
+                if clock.monotonic() - began_at > storage.stalled_after.total_seconds():
                     logger.warning("run %s: %s; the run is let go", self.run.id, error)
                     raise LeaseLost(self.run.id) from error
                 logger.warning("run %s: %s; trying again", self.run.id, error)
                 await anyio.sleep(RETRY_SECONDS)
+                sent_at = clock.monotonic()
             else:
+                self.ledger.note_written(booking)
                 self._unanswered = None
-                self.reason = (change.then if self.run.status is change.then.status else change.cancelled).reason
-                self._kept_lease.renewed_at = max(self._kept_lease.renewed_at, sent_at)
+                self._left = change.then if run.status is change.then.status else change.cancelled
+                kept_lease.renewed_at = max(kept_lease.renewed_at, sent_at)
                 return
         raise LeaseLost(self.run.id)
 
@@ -227,16 +238,14 @@ class RunWriter:
         run = change.run
         if run is not self.run:
             run = attrs.evolve(run, **{name: getattr(self.run, name) for name in SUM_NAMES})
-        return change.booked(run, booking.spent.calls, booking.spent.spending)
-
-    async def _write(self, change: Change, booking: Booking) -> None:
-        self.run = await self._context.storage.record(self._kept_lease.lease, change)
-        self.ledger.note_written(booking)
+        return change.booked(run, booking.calls, booking.spending)
 
     async def _write_due(self, change: Change) -> None:
         """Write a change that ends no stage, with what is to be booked without a result."""
         booking = self.ledger.booking(only_due=True)
-        await self._write(self._with_booking(change, booking), booking)
+        change = self._with_booking(change, booking)
+        self.run = await self._context.storage.record(self._kept_lease.lease, change)
+        self.ledger.note_written(booking)
 
     def _schedule_log_write(self) -> None:
         if not self._is_closed:
@@ -261,7 +270,7 @@ class _Turn:
     """Turn that one task of an event loop has at a time.
 
     An ``anyio.Lock`` looks up the task and the event loop each time, a tenth of the time of a boundary; here
-    nothing is looked up unless a task has to wait.
+    nothing is looked up, and no coroutine made, unless a task has to wait.
     """
 
     def __init__(self) -> None:
@@ -269,13 +278,28 @@ class _Turn:
         self._freed: anyio.Event | None = None
 
     async def __aenter__(self) -> None:
-        while self.is_taken:
+        if not self.take():
+            await self.wait()
+
+    async def __aexit__(self, *exception: object) -> None:
+        self.end()
+
+    def take(self) -> bool:
+        """Take the turn if nobody has it; return False if somebody has."""
+        if self.is_taken:
+            return False
+        self.is_taken = True
+        return True
+
+    async def wait(self) -> None:
+        """Wait until nobody has the turn, and take it."""
+        while not self.take():
             if self._freed is None:
                 self._freed = anyio.Event()
             await self._freed.wait()
-        self.is_taken = True
 
-    async def __aexit__(self, *exception: object) -> None:
+    def end(self) -> None:
+        """Let the next task have its turn."""
         self.is_taken = False
         if self._freed is not None:
             self._freed.set()

@@ -60,8 +60,10 @@ class StageWatch:
 
     def begin_try(self, *, delay: timedelta = timedelta(0)) -> None:
         """Watch the next try, which begins at most ``delay`` from now, and no longer the one before."""
+        if self._timeout is None:
+            return
         self._end_try()
-        if self._timeout is not None and not self.is_over:
+        if not self.is_over:
             self._try_scope = anyio.CancelScope()
             grace_ends_in = delay + self._timeout + self._grace
             self._context.tasks.start_soon(

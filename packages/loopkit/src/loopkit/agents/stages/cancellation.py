@@ -20,6 +20,8 @@ Callback = Callable[[], object]
 class Cancellation:
     """State of one try: under way, returned, or cancelled; and the time that is left of it."""
 
+    __slots__ = ("_branches", "_callbacks", "_ended", "_ends_at", "_is_cancelled", "_is_over", "_lock", "_next_try")
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._is_cancelled = False

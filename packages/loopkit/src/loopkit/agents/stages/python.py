@@ -9,7 +9,7 @@ import inspect
 import re
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -81,9 +81,13 @@ class FunctionStage:
     def problem(self) -> str | None:
         return None
 
-    async def __call__(self, context: StageContext) -> object:
+    def __call__(self, context: StageContext) -> Coroutine[object, object, object]:
         if self._is_async:
-            return await self.function(context)
+            coroutine: Coroutine[object, object, object] = self.function(context)
+            return coroutine
+        return self._call_in_thread(context)
+
+    async def _call_in_thread(self, context: StageContext) -> object:
         gate = _Gate(context.sink)
         try:
             result = await call_in_thread(partial(self.function, attrs.evolve(context, sink=gate)))

@@ -12,6 +12,8 @@ __all__ = ["book_evaluation_usage", "book_readable"]
 def book_evaluation_usage(context: StageContext, evaluation: Evaluation) -> None:
     """Book what the key ``usage`` of an evaluation says: a mapping, or a list of them; it stays in the evaluation."""
     usage = evaluation.rest.get("usage")
+    if usage is None:
+        return
     for part in usage if isinstance(usage, list) else [usage]:
         if isinstance(part, Mapping) and part:
             book_readable(context, part, "the evaluation's usage")

@@ -7,13 +7,14 @@ adds is computed from what is known to be stored.
 
 import threading
 from collections.abc import Iterable
+from typing import Final
 
 from loopkit.clock import Clock
 from loopkit.core.ledger.calls import CallState, ModelCall
 from loopkit.core.ledger.spent import Spent, added_spending
-from loopkit.core.ledger.sums import Spending
+from loopkit.core.ledger.sums import Spending, make_spending
 from loopkit.core.ledger.unknowns import NO_UNKNOWNS, Unknowns, unknowns_of
-from loopkit.core.values import value
+from loopkit.core.values import maker, value
 
 __all__ = ["Booking", "RunLedger"]
 
@@ -22,11 +23,16 @@ __all__ = ["Booking", "RunLedger"]
 class Booking:
     """Calls and time of stages that one write books."""
 
-    spent: Spent
+    calls: tuple[ModelCall, ...]
+    spending: Spending
+    """Amounts that the calls, and the time of the stages, add to the sums in the run's row."""
     seconds: float
     """Time of stages that goes with a result."""
     due_seconds: float
     """Time of failed tries."""
+
+
+_make_booking: Final = maker(Booking)
 
 
 class RunLedger:
@@ -51,14 +57,15 @@ class RunLedger:
         """Take over what the ledger of the run holds."""
         self._stored.update((call.id, call) for call in calls)
 
-    def begin_stage(self) -> None:
-        """Begin to count the time of a stage."""
-        self._marked_at = self._clock.monotonic()
+    def begin_stage(self, at: float) -> None:
+        """Begin to count the time of a stage, from ``at`` on (monotonic seconds)."""
+        self._marked_at = at
 
-    def end_stage(self) -> None:
+    def end_stage(self, at: float) -> None:
         """Stop to count the time of the stage; it is written with its result."""
-        self._mark()
-        self._marked_at = None
+        if self._marked_at is not None:
+            self._seconds += at - self._marked_at
+            self._marked_at = None
 
     def add(self, call: ModelCall) -> None:
         """Add a call, or complete one. May be called from any thread."""
@@ -84,30 +91,31 @@ class RunLedger:
 
     def spent(self) -> Spent:
         """Return everything that the next result books, and what the ledger will not tell then."""
-        booked = self.booking().spent
+        booked = self.booking()
         return Spent(calls=booked.calls, spending=booked.spending, unknowns=self.unknowns)
 
     def booking(self, *, only_due: bool = False) -> Booking:
         """Return what the next write books; ``only_due``: without what waits for a result."""
-        if not only_due:
+        if not only_due and self._marked_at is not None:
             self._mark()
         seconds = 0.0 if only_due else self._seconds
+        due_seconds = self._due_seconds
         if not self._waiting:  # no stage reported anything
-            spent = Spent(spending=Spending(stage_seconds=seconds + self._due_seconds))
-            return Booking(spent=spent, seconds=seconds, due_seconds=self._due_seconds)
+            spending = make_spending(stage_seconds=seconds + due_seconds)
+            return _make_booking(calls=(), spending=spending, seconds=seconds, due_seconds=due_seconds)
         with self._lock:
             calls = tuple(call for call in self._waiting.values() if not only_due or call.id in self._due)
-        spending = added_spending(calls, self._stored, stage_seconds=seconds + self._due_seconds)
-        return Booking(spent=Spent(calls=calls, spending=spending), seconds=seconds, due_seconds=self._due_seconds)
+        spending = added_spending(calls, self._stored, stage_seconds=seconds + due_seconds)
+        return Booking(calls=calls, spending=spending, seconds=seconds, due_seconds=due_seconds)
 
     def note_written(self, booking: Booking) -> None:
         """Note that a booking is stored."""
         self._seconds -= booking.seconds
         self._due_seconds -= booking.due_seconds
-        if not booking.spent.calls:
+        if not booking.calls:
             return
         with self._lock:
-            for call in booking.spent.calls:
+            for call in booking.calls:
                 self._stored[call.id] = call
                 if self._waiting.get(call.id) is call:  # it may have been completed meanwhile
                     del self._waiting[call.id]

@@ -344,10 +344,11 @@ _RUN_TIMES: Final = ("claimed_at", "heartbeat_at", "cancel_requested_at", "start
 
 def written_run(row: Row, change: Change) -> Run:
     """Return the run that a change has left, by its row of :data:`WRITTEN_NAMES`."""
+    cancel_requested_at, completed_at = row[_CANCEL_REQUESTED_AT], row[_COMPLETED_AT]
     return change.written(
-        cancel_requested_at=moment(row[_CANCEL_REQUESTED_AT]),
+        cancel_requested_at=None if cancel_requested_at is None else moment(cancel_requested_at),
         heartbeat_at=moment(row[_HEARTBEAT_AT]),
-        completed_at=moment(row[_COMPLETED_AT]),
+        completed_at=None if completed_at is None else moment(completed_at),
     )
 
 

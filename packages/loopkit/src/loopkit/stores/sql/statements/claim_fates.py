@@ -75,6 +75,7 @@ class ClaimFate(StrEnum):
 
 
 _STARTED, _TAKEN_OVER = "started", "taken"
+_FATES: Final = {fate.value: fate for fate in ClaimFate}
 _ENDED: Final = {ClaimFate.CANCELLED: RunStatus.CANCELLED, ClaimFate.LOST: RunStatus.FAILED}
 
 
@@ -106,7 +107,7 @@ def encode_last_write(nonce: AnyColumn, fate: AnyColumn) -> AnyColumn:
 def decode_last_write(last_write: str | None) -> tuple[str, ClaimFate | None]:
     """Return the nonce in a run's ``last_write``, and the fate if a claim wrote it."""
     nonce, _, fate = (last_write or "").partition(".")
-    return nonce, ClaimFate(fate) if fate else None
+    return nonce, _FATES[fate] if fate else None
 
 
 def claim_events(fate: ClaimFate, claimed_by: str | None) -> Iterator[Values]:
