@@ -198,3 +198,28 @@ def test_parts_of_a_text_are_the_text() -> None:
     parts = list(strict_json.dump_parts(value))
     assert "".join(parts) == strict_json.dumps(value)
     assert len(parts) > 2
+
+
+WIDEST: list[Any] = [
+    2**1023,
+    -(2**1023),
+    1e-300,
+    None,
+    True,
+    "\x1f",
+    "",
+    {},
+    [],
+    {"": 2**1023},
+    {"\x1f": "\x1f"},
+    {"": False},
+]
+
+
+@pytest.mark.parametrize("value", WIDEST, ids=repr)
+def test_no_text_is_taken_for_shorter_than_it_is(value: Any) -> None:
+    """A value is written to measure it only if it may be too large; many that take the most bytes are not missed."""
+    values = [value] * 500
+    size = len(strict_json.dumps(values).encode())
+    assert strict_json.faults(values, max_bytes=size) == []
+    assert strict_json.faults(values, max_bytes=size - 1) == [Fault("", f"is larger than {size - 1} bytes")]

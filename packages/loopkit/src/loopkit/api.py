@@ -128,7 +128,7 @@ def new_run(
         actor=actor,
         idempotency_key=idempotency_key,
         request_digest=None if idempotency_key is None else request_digest(agent.name, given_inputs, **options),
-        policy=_policy(agent, budget).document(),
+        policy=agent.definition.policy if budget is None else _policy(agent, budget).document(),
         title=run_title,
         tags=run_tags,
     )
@@ -327,10 +327,8 @@ def _check_agent(agent: object) -> None:
         )
 
 
-def _policy(agent: Agent, budget: Budget | None) -> Policy:
+def _policy(agent: Agent, budget: Budget) -> Policy:
     """Return the policy of a run of the agent, with the limits that its own budget names."""
-    if budget is None:
-        return agent.policy
     return attrs.evolve(agent.policy, budget=agent.budget.replaced_by(budget))
 
 

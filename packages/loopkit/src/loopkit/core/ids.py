@@ -13,6 +13,9 @@ __all__ = ["Ids", "cycle_id", "cycle_number", "fingerprint", "request_digest", "
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32 in lower case: as text, ids sort like their numbers."""
 
+_PAIRS: Final = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
+"""Two characters for each number of ten bits."""
+
 
 class Ids(Protocol):
     """Source of ids: random in production, drawn from a seed in a simulation."""
@@ -28,7 +31,7 @@ class Ids(Protocol):
 
 def run_id(number: int) -> str:
     """Return the id of a run, ``run_`` and 26 characters; ids sort like their numbers."""
-    return "run_" + "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+    return "run_" + "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def cycle_id(day: date, number: int) -> str:

@@ -37,11 +37,14 @@ _MAX_READ_DEPTH: Final = 2 * MAX_DEPTH
 """Levels in text that is read. Other programs may nest deeper than loopkit does, but the value must be safe to walk."""
 _MAX_INTEGER_BITS: Final = 1024
 """Bits of an integer; with more it is beyond the range of a 64-bit float."""
+_MOST_OF_FEWEST: Final = 320
+"""Most bytes that a value takes for each of the fewest that it can take: an integer of 1,024 bits has 309 digits."""
 _MAX_FAULTS: Final = 100
 _MOST_PARTS_OF_A_SMALL_VALUE: Final = 5_000
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _CONTAINERS: Final = frozenset({dict, list})
+_SIZED: Final = frozenset({str, dict, list, tuple})
 
 # ``default`` is called for mappings that are not dicts. Cycles need no check: `faults` rejects them as too deep.
 _ENCODER: Final = json.JSONEncoder(
@@ -156,9 +159,17 @@ def faults(value: Any, *, max_bytes: int = MAX_OUTPUT_BYTES) -> list[Fault]:
     """Return why ``value`` cannot be stored as JSON, at most 100 faults; without any, :func:`dumps` succeeds."""
     walk = _Walk(max_bytes)
     _walk(value, "", 0, walk)
-    if not walk.faults and (walk.bytes_left < 0 or len(dumps(value).encode()) > max_bytes):
+    if not walk.faults and _is_larger(value, max_bytes, walk.bytes_left):
         return [Fault("", f"is larger than {max_bytes} bytes")]
     return walk.faults
+
+
+def _is_larger(value: Any, max_bytes: int, bytes_left: int) -> bool:
+    """Return whether the text of a value is larger; ``bytes_left``: after a walk through all of it."""
+    if bytes_left < 0:
+        return True
+    may_be = (max_bytes - bytes_left) * _MOST_OF_FEWEST > max_bytes
+    return may_be and len(dumps(value).encode()) > max_bytes
 
 
 class _Walk:
@@ -172,13 +183,15 @@ class _Walk:
 
 
 def _walk(value: Any, pointer: str, depth: int, walk: _Walk) -> None:
-    walk.bytes_left -= 1 + (len(value) if isinstance(value, Sized) else 0)
+    # Most values are of a type that is known at once; to ask an abstract type takes ten times as long.
+    is_sized = type(value) in _SIZED or (type(value) not in _SCALARS and isinstance(value, Sized))
+    walk.bytes_left -= 1 + (len(value) if is_sized else 0)
     if len(walk.faults) >= _MAX_FAULTS or walk.bytes_left < 0:
         return
     detail = None if type(value) in _CONTAINERS else _scalar_fault(value)
     if detail is not None:
         walk.faults.append(Fault(pointer, detail))
-    elif type(value) in _CONTAINERS or isinstance(value, Mapping | list | tuple):
+    elif type(value) in _CONTAINERS or (type(value) not in _SCALARS and isinstance(value, Mapping | list | tuple)):
         if depth >= MAX_DEPTH:
             walk.faults.append(Fault(pointer, f"is nested more than {MAX_DEPTH} deep"))
         elif isinstance(value, Mapping):
@@ -197,11 +210,14 @@ def _walk_list(value: Sequence[Any], pointer: str, depth: int, walk: _Walk) -> N
 def _walk_mapping(value: Mapping[Any, Any], pointer: str, depth: int, walk: _Walk) -> None:
     has_sound_keys = type(value) is dict and set(map(type, value)) <= {str} and _are_texts(value)
     if has_sound_keys and _are_sound(value.values(), walk):
+        walk.bytes_left -= sum(map(len, value))
         return
     for key, item in value.items():
         if not isinstance(key, str):
             walk.faults.append(Fault(pointer, f"has a key that is not text: {type(key).__name__}"))
-        elif fault := text_fault(key):
+            continue
+        walk.bytes_left -= len(key)
+        if fault := text_fault(key):
             walk.faults.append(Fault(pointer, f"has a key that {fault}"))
         else:
             _walk(item, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}", depth + 1, walk)

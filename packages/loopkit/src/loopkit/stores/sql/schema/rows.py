@@ -259,7 +259,8 @@ def run(row: Row) -> Run:
     values["title"] = values["title"] if isinstance(values["title"], str) else None
     values["tags"] = _tags(values["tags"])
     for name in _RUN_TIMES:
-        values[name] = moment(values[name])
+        if values[name] is not None:
+            values[name] = moment(values[name])
     values["created_at"] = created_at
     values["stalled"] = bool(values["stalled"])
     return _with_values(_NO_RUN, *values.values())
@@ -427,7 +428,9 @@ def verdict(row: Row) -> Verdict:
 
 def json(value: Any) -> Any:
     """Read the value of a JSON column: text on SQLite and libSQL, parsed already on PostgreSQL."""
-    return strict_json.loads_or_text(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return {} if value == "{}" else strict_json.loads_or_text(value)
+    return value
 
 
 def moment(value: object) -> datetime | None:

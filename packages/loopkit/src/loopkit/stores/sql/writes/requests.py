@@ -305,7 +305,7 @@ def submit_request(
                 "max_attempts": new_run.max_attempts,
                 "pass_threshold": new_run.pass_threshold,
                 "inputs": strict_json.dumps(new_run.inputs),
-                "policy": strict_json.dumps(new_run.policy),
+                "policy": strict_json.dumps(new_run.policy) if new_run.policy else "{}",
                 "retry_of": new_run.retry_of,
                 "title": new_run.title,
                 "key": new_run.idempotency_key,
