@@ -25,7 +25,6 @@ __all__ = [
     "StageContext",
     "StagePlace",
     "StageRole",
-    "make_context",
 ]
 
 Sink = Callable[[str, Mapping[str, Any]], None]

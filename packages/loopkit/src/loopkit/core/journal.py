@@ -25,10 +25,6 @@ __all__ = [
     "NewEvent",
     "Next",
     "RunEvent",
-    "make_artifact",
-    "make_change",
-    "make_event",
-    "make_next",
 ]
 
 MAX_EVENT_ID: Final = 2**63 - 1

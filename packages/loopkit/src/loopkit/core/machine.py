@@ -45,11 +45,10 @@ from loopkit.core.outcome import Errored, Evaluated, Evaluation, Outcome, Produc
 from loopkit.core.panel.verdict import Verdict
 from loopkit.core.policy import policy_of
 from loopkit.core.run import EndReason, Run, RunStatus, Stage
-from loopkit.core.run_events import BEGINNINGS, output_event, queued_event, score_event, stage_event, status_event
+from loopkit.core.run_events import output_event, queued_event, score_event, stage_event, status_event
 from loopkit.errors import IllegalTransition
 
 __all__ = [
-    "BEGINNINGS",
     "NEXT",
     "Best",
     "Signal",

@@ -9,7 +9,7 @@ import attrs
 
 from loopkit.core.values import maker, value
 
-__all__ = ["NANOS_PER_USD", "NO_SPENDING", "SUM_NAMES", "RunUsage", "Spending", "make_spending", "sum_of_costs"]
+__all__ = ["NANOS_PER_USD", "NO_SPENDING", "SUM_NAMES", "RunUsage", "Spending", "sum_of_costs"]
 
 NANOS_PER_USD: Final = 1_000_000_000
 

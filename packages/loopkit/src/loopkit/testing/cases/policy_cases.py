@@ -7,6 +7,7 @@ from loopkit.core.attempts import attempts_of
 from loopkit.core.outcome import Produced
 from loopkit.core.policy import MAX_LOSSES, Definition
 from loopkit.core.run import RunStatus, Stage
+from loopkit.core.run_events import BEGINNINGS
 from loopkit.storage import Storage
 from loopkit.testing.cases.case_base import Cases, fall_silent
 from loopkit.testing.cases.claim_cases import lose
@@ -95,7 +96,7 @@ class PolicyCases(Cases):
             assert (held.run.current_stage, held.run.current_attempt) == stages[-1]
             assert held.artifacts in (None, tuple(await storage.list_artifacts(run.id)))
             messages = [event.message for event in (await storage.list_events(run.id))[-2:]]
-            assert messages == ["Taken over", machine.BEGINNINGS[stages[-1][0] or Stage.PRODUCING]]
+            assert messages == ["Taken over", BEGINNINGS[stages[-1][0] or Stage.PRODUCING]]
         assert stages == [(Stage.PRODUCING, 1), (Stage.PRODUCING, 2), (Stage.REVISING, 3), (Stage.REVISING, 4)]
 
     async def test_a_plateau_and_a_repeated_output_end_a_run(self, storage: Storage) -> None:
