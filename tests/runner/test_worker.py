@@ -1,5 +1,6 @@
 """The runner: many runs at once, draining, serving, stopping."""
 
+import gc
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
@@ -15,6 +16,7 @@ from loopkit import MemoryStore, Run, Runner, RunStatus, StageContext, Stopping
 from loopkit.core.journal import Change
 from loopkit.core.lease import Claimant, Lease, LeaseState
 from loopkit.errors import StorageError, StorageUnavailable
+from loopkit.runner.held_run import HeldRun
 from loopkit.storage import RunnerInfo, RunQuery, Storage
 from tests.runner.agent_helpers import small_agent
 
@@ -43,6 +45,19 @@ async def test_a_drain_works_everything_and_never_more_at_once_than_its_slots() 
     await runner.drain()
     assert await statuses(store) == ["passed"] * 30
     assert (most, runner.status.claimed, runner.status.passed, runner.status.busy) == (4, 30, 30, 0)
+
+
+async def test_an_ended_run_leaves_nothing_to_the_garbage_collector() -> None:
+    """What worked it is freed at once; in a cycle it would wait for a collection, with the texts of its run."""
+    store, agent = MemoryStore(), small_agent()
+    await loopkit.submit(store, agent, [{} for _ in range(20)])
+    gc.disable()
+    try:
+        await Runner(store, [agent], concurrency=4).drain()
+        left = [found for found in gc.get_objects() if type(found) is HeldRun]
+    finally:
+        gc.enable()
+    assert left == []
 
 
 async def test_no_run_is_claimed_for_which_no_slot_is_free() -> None:

@@ -37,6 +37,10 @@ RETRY_SECONDS: Final = 0.5
 """Pause before a write is sent again when the store gave no answer."""
 
 
+def _ignore() -> None:
+    """Ignore that the run is about to end."""
+
+
 class RunWriter:
     """The only writer of one held run.
 
@@ -169,6 +173,7 @@ class RunWriter:
     def close(self) -> None:
         """Drop the log lines that still wait, and those that are still to come."""
         self._is_closed = True
+        self._on_ending = _ignore  # which refers to the run, so that both would wait for the garbage collector
 
     def add_event(self, event: NewEvent) -> None:
         """Keep an event of the runner's own for the next write."""
