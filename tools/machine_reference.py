@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
+from loopkit.core.journal import BEGINNINGS
 from loopkit.core.machine import NEXT, Signal, State
 from loopkit.core.policy import MAX_LOSSES
 from loopkit.core.run import RunStatus, Stage
-from loopkit.core.run_events import BEGINNINGS
 
 PAGE = Path(__file__).parent.parent / "docs/reference/machine.md"
 

@@ -36,6 +36,11 @@ from loopkit.core.journal import (
     make_artifact,
     make_change,
     make_next,
+    output_event,
+    queued_event,
+    score_event,
+    stage_event,
+    status_event,
 )
 from loopkit.core.ledger.budget import NO_BUDGET, Budget, spent_sentence
 from loopkit.core.ledger.calls import ModelCall
@@ -45,7 +50,6 @@ from loopkit.core.outcome import Errored, Evaluated, Evaluation, Outcome, Produc
 from loopkit.core.panel.verdict import Verdict
 from loopkit.core.policy import policy_of
 from loopkit.core.run import EndReason, Run, RunStatus, Stage
-from loopkit.core.run_events import output_event, queued_event, score_event, stage_event, status_event
 from loopkit.errors import IllegalTransition
 
 __all__ = [

@@ -4,10 +4,10 @@ import pytest
 
 from loopkit.core import machine
 from loopkit.core.attempts import attempts_of
+from loopkit.core.journal import BEGINNINGS
 from loopkit.core.outcome import Produced
 from loopkit.core.policy import MAX_LOSSES, Definition
 from loopkit.core.run import RunStatus, Stage
-from loopkit.core.run_events import BEGINNINGS
 from loopkit.storage import Storage
 from loopkit.testing.cases.case_base import Cases, fall_silent
 from loopkit.testing.cases.claim_cases import lose
