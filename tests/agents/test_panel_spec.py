@@ -74,6 +74,9 @@ WRONG: list[tuple[str, Any]] = [
     ("criteria", lambda: loopkit.Judge(facts, criteria={"a": "b"})),
     ("criteria", lambda: loopkit.Judge(PROMPT, criteria={})),
     ("criteria.", lambda: loopkit.Judge(PROMPT, criteria={"": "b"})),
+    ("criteria.a", lambda: loopkit.Judge(PROMPT, criteria={"a": {"weight": 2}})),
+    ("criteria.a.mark", lambda: loopkit.Judge(PROMPT, criteria={"a": {"ask": "b", "mark": 2}})),
+    ("criteria.a.weight", lambda: loopkit.Judge(PROMPT, criteria={"a": {"ask": "b", "weight": 0}})),
     ("close", lambda: loopkit.Judge(loopkit.prompt("x.md", model="a:b", samples=2, close=0.1))),
     ("ask", lambda: loopkit.Criterion("")),
     ("pass_mark", lambda: loopkit.Criterion("x", pass_mark=1.1)),
@@ -151,3 +154,12 @@ def test_problems_name_the_check_or_judge() -> None:
     """The first that cannot be loaded is told."""
     problems = agent(loopkit.Panel(checks=[cites], judges=[loopkit.command(["./nowhere"])])).problems()
     assert problems == {"evaluate": "nowhere: there is no executable program './nowhere'"}
+
+
+def test_a_criterion_may_be_written_as_in_a_file() -> None:
+    """As a mapping of its keys, for judges and for lone prompts."""
+    written: dict[str, Any] = {"a": {"ask": "b", "weight": 2, "answer": "yes-no"}, "c": "d"}
+    expected = {"a": loopkit.Criterion("b", weight=2, answer="yes-no"), "c": loopkit.Criterion("d")}
+    assert loopkit.Judge(PROMPT, criteria=written).criteria == expected
+    body: Any = loopkit.prompt("facts.md", model="a:b", criteria=written).body
+    assert body.criteria == expected

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import attrs
 
-from loopkit.agents.evaluators.criterion import Criterion
+from loopkit.agents.evaluators.criterion import AnyCriterion
 from loopkit.agents.prompt.prompt_stage import PromptStage
 from loopkit.agents.stage_spec import StageLike, StageSpec, as_spec
 from loopkit.agents.stages.command import CommandStage
@@ -85,7 +85,7 @@ def prompt(
     extra_body: Mapping[str, Any] | None = None,
     structured: str | None = None,
     output: Mapping[str, Any] | None = None,
-    criteria: Mapping[str, Criterion | str] | None = None,
+    criteria: Mapping[str, AnyCriterion] | None = None,
     samples: int | None = None,
     close: float | None = None,
     timeout: float | timedelta | None = None,

@@ -11,7 +11,7 @@ from loopkit.agents.setting_checks import number, text
 from loopkit.core.panel.panel_rules import CriterionRule
 from loopkit.errors import InvalidConfig
 
-__all__ = ["Criterion", "as_criteria", "check_part_name", "read_weight"]
+__all__ = ["AnyCriterion", "Criterion", "as_criteria", "check_part_name", "read_weight"]
 
 MAX_NAME_CHARS: Final = 100
 MAX_WEIGHT: Final = 1e9
@@ -79,8 +79,12 @@ class Criterion:
         return CriterionRule(weight=self.weight, pass_mark=self.pass_mark)
 
 
-def as_criteria(value: Mapping[str, Criterion | str] | None) -> Mapping[str, Criterion] | None:
-    """Return criteria by name; a text stands for a criterion that asks it.
+AnyCriterion = Criterion | str | Mapping[str, Any]
+"""Criterion, the sentence of one, or a mapping of its keys as in agents.yaml."""
+
+
+def as_criteria(value: Mapping[str, AnyCriterion] | None) -> Mapping[str, Criterion] | None:
+    """Return criteria by name; a text stands for a criterion that asks it, a mapping for one with its values.
 
     Raises:
         InvalidConfig: they are no mapping with at least one criterion, or a name cannot be used.
@@ -101,9 +105,24 @@ def _as_criterion(name: Any, value: Any) -> Criterion:
     check_part_name(name, key=key)
     if isinstance(value, Criterion):
         return value
+    if isinstance(value, Mapping):
+        return _criterion_of(value, key)
     if not isinstance(value, str):
-        raise InvalidConfig(f"must be text or a loopkit.Criterion, not {kind_of(value)}", key=key)
+        raise InvalidConfig(f"must be text, a mapping or a loopkit.Criterion, not {kind_of(value)}", key=key)
     try:
         return Criterion(value)
     except InvalidConfig as error:
         raise InvalidConfig(error.reason, key=key) from None
+
+
+def _criterion_of(values: Mapping[Any, Any], key: str) -> Criterion:
+    known = sorted(attribute.name for attribute in attrs.fields(Criterion))
+    for name in values:
+        if name not in known:
+            raise InvalidConfig(f"unknown key; allowed here: {', '.join(known)}", key=f"{key}.{name}")
+    if "ask" not in values:
+        raise InvalidConfig("`ask` is missing", key=key)
+    try:
+        return Criterion(**values)
+    except InvalidConfig as error:
+        raise InvalidConfig(error.reason, key=f"{key}.{error.key}") from None
