@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -11,7 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from loopkit.errors import DatabaseDamaged, StorageUnavailable
+from loopkit import NewRun, open_store
+from loopkit.errors import DatabaseDamaged, StorageError, StorageUnavailable
 from loopkit.stores.sql.databases import libsql_client
 from loopkit.stores.sql.databases.database import Database
 from loopkit.stores.sql.databases.failures import Failure, classify, to_loopkit_error
@@ -183,3 +185,26 @@ def test_a_database_that_can_only_be_read_is_named_so(tmp_path: Path, postgres_u
         also_refused = met(lambda: server.execute("CREATE TABLE t (a int)"))
     for error in (refused, also_refused):
         assert "can only be read" in str(to_loopkit_error(error))
+
+
+async def test_a_missing_right_is_said_without_the_statement(postgres_url: str) -> None:
+    """Of a user who may read nothing, or only read, the error names the table, and the server did respond."""
+    limited = f"{postgres_url}{'&' if '?' in postgres_url else '?'}options=-crole%3D"
+    async with open_store(postgres_url) as store:
+        [run] = await store.submit([NewRun(agent_name="writer", inputs={})])
+        await store.request_cancel(run.id)
+    with pytest.raises(StorageError) as unread:
+        async with open_store(f"{limited}pg_read_all_settings"):
+            pass
+    async with open_store(f"{limited}pg_read_all_data") as store:
+        with pytest.raises(StorageError) as pruned:
+            await store.prune(timedelta(0))
+        with pytest.raises(StorageError) as submitted:
+            await store.submit([NewRun(agent_name="writer", inputs={})])
+    for caught in (unread, pruned, submitted):
+        said = str(caught.value)
+        assert "the database refused a" in said
+        assert "permission denied for table" in said
+        assert not [
+            word for word in ("SELECT", "INSERT", "[SQL", "parameters", "sqlalche.me", "respond") if word in said
+        ]

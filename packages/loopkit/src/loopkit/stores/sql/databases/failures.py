@@ -8,9 +8,9 @@ from typing import Final
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from loopkit.errors import DatabaseDamaged, InvalidDatabase, LoopkitError, StorageUnavailable
+from loopkit.errors import DatabaseDamaged, InvalidDatabase, LoopkitError, StorageError, StorageUnavailable
 
-__all__ = ["MOVED_STATE", "MOVED_TO", "Failure", "classify", "is_missing_right", "to_loopkit_error"]
+__all__ = ["MOVED_STATE", "MOVED_TO", "Failure", "classify", "driver_text", "is_missing_right", "to_loopkit_error"]
 
 _SQLITE_BUSY, _SQLITE_LOCKED, _SQLITE_IOERR, _SQLITE_CORRUPT, _SQLITE_FULL, _SQLITE_NOTADB = 5, 6, 10, 11, 13, 26
 
@@ -77,8 +77,7 @@ def classify(error: BaseException) -> Failure:
 
 def to_loopkit_error(error: BaseException) -> LoopkitError:
     """Return the error to raise when trying again has not helped."""
-    original = _original(error)
-    text = str(original).strip() or type(original).__name__
+    original, text = _original(error), driver_text(error)
     match classify(error):
         case Failure.MOVED:
             return InvalidDatabase(_moved_message(original))
@@ -86,10 +85,18 @@ def to_loopkit_error(error: BaseException) -> LoopkitError:
             return DatabaseDamaged(f"the database reports that it is damaged: {text}")
         case Failure.FULL:
             return StorageUnavailable(f"the database has no room left: {text}")
+        case _ if is_missing_right(error):
+            return StorageError(f"the database refused a statement: {text}")
         case _ if _is_read_only(original):
             return StorageUnavailable(f"the database can only be read, and loopkit has to write to it: {text}")
         case _:
             return StorageUnavailable(f"the database does not respond: {text}")
+
+
+def driver_text(error: BaseException) -> str:
+    """Return what the driver says of an error: no statement, no parameters and no address of SQLAlchemy's pages."""
+    original = _original(error)
+    return str(original).strip() or type(original).__name__
 
 
 def _is_read_only(error: BaseException) -> bool:
@@ -98,9 +105,9 @@ def _is_read_only(error: BaseException) -> bool:
     return is_sqlite or getattr(error, "sqlstate", None) == _READ_ONLY_TRANSACTION
 
 
-def is_missing_right(error: DBAPIError) -> bool:
+def is_missing_right(error: BaseException) -> bool:
     """Return True when the user lacks a right that the statement needs (PostgreSQL)."""
-    return getattr(error.orig, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE
+    return getattr(_original(error), "sqlstate", None) == _INSUFFICIENT_PRIVILEGE
 
 
 def _original(error: BaseException) -> BaseException:

@@ -12,6 +12,7 @@ from loopkit.core.lease import Lease, LeaseState
 from loopkit.core.run import NewRun, Run
 from loopkit.errors import KeyReused, LeaseLost, LoopkitError, RunNotClaimable, StorageError
 from loopkit.storage import Held
+from loopkit.stores.sql.databases.failures import driver_text
 from loopkit.stores.sql.operations import run_queries
 from loopkit.stores.sql.schema import rows
 from loopkit.stores.sql.schema.rows import LAST_WRITE, PREVIOUS_HEARTBEAT, Row
@@ -117,7 +118,7 @@ def refusal_of(error: Exception) -> LoopkitError:
     """Return the error for the caller of a request that failed: a LoopkitError as it is, or a StorageError of it."""
     if isinstance(error, LoopkitError):
         return error
-    refusal = StorageError(f"the database refused a write: {error}")
+    refusal = StorageError(f"the database refused a write: {driver_text(error)}")
     refusal.__cause__ = error
     return refusal
 

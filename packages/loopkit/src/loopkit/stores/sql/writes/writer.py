@@ -9,7 +9,7 @@ from typing import Final, Protocol, TypeVar
 
 from loopkit.core.ids import Ids
 from loopkit.errors import LoopkitError, StorageError
-from loopkit.stores.sql.databases.failures import Failure, classify, to_loopkit_error
+from loopkit.stores.sql.databases.failures import Failure, classify, driver_text, to_loopkit_error
 from loopkit.stores.sql.writes.batch import Batch, Executor, batch_of
 from loopkit.stores.sql.writes.requests import AnyRequest
 
@@ -117,7 +117,7 @@ def retry(function: Callable[[], T], ids: Ids, timing: Timing) -> T:
         except Exception as error:
             kind = classify(error)
             if kind is Failure.OTHER:
-                raise StorageError(f"the database refused a statement: {error}") from error
+                raise StorageError(f"the database refused a statement: {driver_text(error)}") from error
             if kind is Failure.UNKNOWN and not was_lost:
                 was_lost, end = True, max(end, timing.monotonic() + LOOK_UP_SECONDS)
             if kind not in _PASSING or timing.monotonic() + pause > end or not timing.pause(_jittered(pause, ids)):
