@@ -8,17 +8,20 @@ import json
 import multiprocessing
 import os
 import signal
-import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 import loopkit
 from loopkit.core.ledger.calls import CallState, spending_of
 from loopkit.stores import open_store
+from loopkit.stores.sql.databases.urls import open_database
+from loopkit.stores.sql.schema.tables import runs
 from tests.agents.model_server_helpers import Answer, ModelServer, Request, says
 from tests.chaos.ledger_program import STALLED_AFTER, prompting_agent, work
 
@@ -31,7 +34,9 @@ NURSERY.set_forkserver_preload(
         "anyio._backends._asyncio",
         "loopkit.runner",
         "loopkit.stores.sql.opener",
+        "loopkit.stores.sql.writes.postgresql_executor",
         "loopkit.stores.sql.writes.sqlite_executor",
+        "sqlalchemy.dialects.postgresql.psycopg",
         "sqlalchemy.dialects.sqlite.pysqlite",
         "pydantic_ai.direct",
         "pydantic_ai.models.openai",
@@ -39,6 +44,11 @@ NURSERY.set_forkserver_preload(
     ]
 )
 
+CALLS = [
+    *(pytest.param("sqlite_url", number, id=f"sqlite-{number}") for number in range(1, 5)),
+    *(pytest.param("postgres_url", number, id=f"postgresql-{number}", marks=pytest.mark.postgres) for number in (1, 4)),
+]
+"""Databases, and the requests of a run of two attempts; on PostgreSQL the first and the last."""
 WRITES = 8
 """Writes of a run of two attempts: a call before it is sent, and the result of the stage, for each of four stages."""
 CALL_NANOS = 18_000
@@ -77,19 +87,25 @@ def run_process(url: str, folder: Path, server: str, kill_at: int, *, is_after: 
     return process
 
 
-async def check(folder: Path, kill: Callable[[str, str, KillingServer], BaseProcess], request: int, lost: int) -> None:
+def make_stalled(url: str) -> None:
+    """Let the holder of every running run be silent for years."""
+    with closing(open_database(url)) as database, database.writing() as connection:
+        long_ago = database.time_parameter(datetime(2020, 1, 1, tzinfo=UTC))
+        connection.execute(update(runs).where(runs.c.status == "running").values(heartbeat_at=long_ago))
+
+
+async def check(
+    url: str, folder: Path, kill: Callable[[str, KillingServer], BaseProcess], request: int, lost: int
+) -> None:
     """Have a runner killed and another finish its run; ``lost`` calls of the first stay unanswered."""
-    url, mood = f"sqlite:///{folder}/ledger.db", KillingServer(request)
+    mood = KillingServer(request)
     with ModelServer([mood]) as server:
         async with open_store(url, stalled_after=STALLED_AFTER) as store:
             (run,) = await loopkit.submit(store, prompting_agent(folder, server.url), [{}])
-            killed = kill(url, server.url, mood)
+            killed = kill(server.url, mood)
             killed.join(120)
             assert killed.exitcode == -signal.SIGKILL
-            with closing(sqlite3.connect(folder / "ledger.db")) as database, database:
-                database.execute(
-                    "update workflow_runs set heartbeat_at = '2020-01-01 00:00:00' where status = 'running'"
-                )
+            make_stalled(url)
             rest = run_process(url, folder, server.url, 0, is_after=False)
             rest.join(120)
             assert rest.exitcode == 0
@@ -113,23 +129,26 @@ async def check(folder: Path, kill: Callable[[str, str, KillingServer], BaseProc
 @pytest.mark.parametrize(
     ("write", "is_after"), [*((write, True) for write in range(1, WRITES)), (1, False), (2, False), (WRITES, False)]
 )
-async def test_a_runner_killed_at_a_write(tmp_path: Path, write: int, is_after: bool) -> None:
+async def test_a_runner_killed_at_a_write(sqlite_url: str, tmp_path: Path, write: int, is_after: bool) -> None:
     """A call is lost when it is in the ledger and its stage's result is not."""
 
-    def kill(url: str, server: str, _: KillingServer) -> BaseProcess:
-        return run_process(url, tmp_path, server, write, is_after=is_after)
+    def kill(server: str, _: KillingServer) -> BaseProcess:
+        return run_process(sqlite_url, tmp_path, server, write, is_after=is_after)
 
     opens_call = write % 2 == 1
-    await check(tmp_path, kill, 0, lost=int(opens_call == is_after))
+    await check(sqlite_url, tmp_path, kill, 0, lost=int(opens_call == is_after))
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("request_number", range(1, 5))
-async def test_a_runner_killed_during_a_call(tmp_path: Path, request_number: int) -> None:
+@pytest.mark.parametrize(("database", "request_number"), CALLS)
+async def test_a_runner_killed_during_a_call(
+    database: str, tmp_path: Path, request_number: int, request: pytest.FixtureRequest
+) -> None:
     """The call that it waited for is unanswered; every other is booked."""
+    url: str = request.getfixturevalue(database)
 
-    def kill(url: str, server: str, mood: KillingServer) -> BaseProcess:
+    def kill(server: str, mood: KillingServer) -> BaseProcess:
         mood.process = run_process(url, tmp_path, server, 0, is_after=False)
         return mood.process
 
-    await check(tmp_path, kill, request_number, lost=1)
+    await check(url, tmp_path, kill, request_number, lost=1)
