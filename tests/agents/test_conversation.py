@@ -113,7 +113,7 @@ async def test_an_object_that_never_fits_is_an_error(tmp_path: Path, serve: Serv
     server = serve(calls({"name": ""}), says("Tom"))
     outcome = await ask(prompt_stage(tmp_path, base_url=server.url, output=SCHEMA))
     assert isinstance(outcome, Errored)
-    assert outcome.details is None  # the call of another tool holds no text
+    assert outcome.details == {"answer": 'verdict {"name": ""}'}  # of a tool that was not offered, without text
     outcome = await ask(prompt_stage(tmp_path, base_url=server.url, output=SCHEMA))
     assert isinstance(outcome, Errored)
     assert outcome.details == {"answer": "Tom"}

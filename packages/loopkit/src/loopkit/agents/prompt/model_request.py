@@ -92,8 +92,8 @@ class ModelAnswer:
     """Text without the model's reasoning."""
     arguments: Sequence[str]
     """JSON texts of the arguments of each call of the tool that takes the asked object, offered or not."""
-    other_calls: Sequence[str]
-    """Names of the tools that were called and not offered."""
+    other_calls: Sequence[tuple[str, str]]
+    """Names and arguments of the tools that were called and not offered."""
     is_cut_off: bool
     refusal: str | None
     """Why a content filter, or the model itself, stopped the answer; None where nothing did."""
@@ -291,7 +291,7 @@ async def _request(
     return ModelAnswer(
         text=without_reasoning("".join(part.content for part in response.parts if isinstance(part, TextPart))),
         arguments=[_arguments(call) for call in calls if call.tool_name == asked],
-        other_calls=[call.tool_name for call in calls if call.tool_name != asked],
+        other_calls=[(call.tool_name, _arguments(call)) for call in calls if call.tool_name != asked],
         is_cut_off=response.finish_reason == "length",
         refusal=_refusal(response),
         usage={"input_tokens": response.usage.input_tokens, "output_tokens": response.usage.output_tokens},

@@ -55,9 +55,9 @@ class AnswerRejected(StageFailed):
         self.next_form = next_form
         """Form of the next request; None: the one that is remembered, or the first."""
         self.said = _cut("\n".join(answer.arguments) or answer.text)
-        super().__init__(
-            f"the model's answer {reason}", is_final=is_final, metadata={"answer": self.said} if self.said else None
-        )
+        """Beginning of what it said, in a form that can be quoted to it."""
+        told = self.said if self.said.strip() else _cut(_calls_text(answer) or self.said)
+        super().__init__(f"the model's answer {reason}", is_final=is_final, metadata={"answer": told} if told else None)
 
 
 class _FormRefused(ModelRefused):
@@ -205,8 +205,13 @@ def _check_stopped(answer: ModelAnswer) -> None:
 
 def _blank_reason(answer: ModelAnswer) -> str:
     if answer.other_calls:
-        return f"holds no text, and calls tools that were not offered: {', '.join(answer.other_calls)[:200]}"
+        names = ", ".join(name for name, _ in answer.other_calls)
+        return f"holds no text, and calls tools that were not offered: {names[:200]}"
     return "holds no text" + (" before its limit of tokens (max_tokens)" if answer.is_cut_off else "")
+
+
+def _calls_text(answer: ModelAnswer) -> str:
+    return "\n".join(f"{name} {arguments}" for name, arguments in answer.other_calls)
 
 
 def with_instructions(messages: Sequence[Message], text: str, *, at_end: bool = False) -> list[Message]:
