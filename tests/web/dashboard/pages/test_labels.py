@@ -1,5 +1,7 @@
 """Titles, tags and reasons on the pages."""
 
+from markupsafe import escape
+
 from loopkit import MemoryStore
 from loopkit_web import Access
 from tests.web.app_helpers import client, make_app, started, work
@@ -49,9 +51,15 @@ async def test_labels_are_edited_without_scripts() -> None:
         shown = await http.get(path)
         assert HOSTILE not in shown.text
         assert PageReader(shown).form("Save")["fields"]["title"] == HOSTILE
-        bad = await http.post(form["action"], data={"title": "x" * 201, "tags": "y" * 51})
+        typed = {"title": "x" * 201, "tags": f"{HOSTILE}\r\n{'y' * 51}"}
+        bad = await http.post(form["action"], data=typed)
         assert bad.status_code == 422
-        assert "1 to 50 characters" in bad.text
+        assert HOSTILE not in bad.text
+        reader = PageReader(bad)
+        assert "Tag 2 must have 1 to 50 characters" in reader.text
+        again = reader.form("Save")
+        assert (again["action"], again["fields"]["title"]) == (form["action"], typed["title"])
+        assert f">\n{escape(HOSTILE)}\n{'y' * 51}</textarea>" in bad.text
         assert await store.get_run(run_id) == run
         await http.post(form["action"], data={"title": "", "tags": ""})
         assert (await store.get_run(run_id)).tags == ()

@@ -11,14 +11,13 @@ from loopkit.core.labels.label_change import label_change
 from loopkit.core.labels.label_text import tag_faults, title_faults
 from loopkit.core.run import Run
 from loopkit.core.run_actions import Action
-from loopkit.errors import ConflictError, RunEnded, RunNotFound
+from loopkit.errors import ConflictError, Fault, RunEnded, RunNotFound
 from loopkit_web import actions
 from loopkit_web.dashboard.pages.layout import form_key, new_key, page, segment
 from loopkit_web.dashboard.views.status import status_of
 from loopkit_web.http.access import Permission
 from loopkit_web.http.call import Call
 from loopkit_web.http.endpoint import Form
-from loopkit_web.http.problems import ProblemCode, Refused
 
 __all__ = ["cancel_many", "cancel_run", "label_run", "retry_many", "retry_run"]
 
@@ -46,16 +45,32 @@ async def retry_run(call: Call) -> Response:
 async def label_run(call: Call) -> Response:
     """``POST /agents/{runId}/labels``: the title, empty for none, and the tags, one a line.
 
-    Raises:
-        Refused: a value is not a title or not a tag; the page names it.
+    A value that is not a title or not a tag changes nothing: the response, a 422, names it, and has the form as it was
+    submitted.
     """
     form: Form = call.body
     title, tags = form.get("title").strip(), [tag for tag in form.get("tags").splitlines() if tag.strip()]
     faults = [*(title_faults(title) if title else []), *tag_faults(tags)]
     if faults:
-        raise Refused(ProblemCode.INVALID, faults=faults)
+        return await page(
+            call,
+            "labels.html",
+            title="Edit title and tags",
+            nav="/agents",
+            status=422,
+            run_id=call.path["run_id"],
+            run_title=title,
+            tags=tags,
+            faults=[(_field_name(fault), fault.detail) for fault in faults],
+        )
     run = await actions.label(call, call.path["run_id"], label_change(title=title or None, tags=tags))
     return call.see_other(f"/agents/{segment(run.id)}")
+
+
+def _field_name(fault: Fault) -> str:
+    """Return the name of a field of the form, and of a tag its line: ``Tag 2``."""
+    field, _, position = fault.pointer.strip("/").partition("/")
+    return f"Tag {int(position) + 1}" if position else field.title()
 
 
 async def cancel_many(call: Call) -> Response:
