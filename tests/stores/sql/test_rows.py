@@ -60,6 +60,17 @@ def test_a_run_of_another_program_is_read(database: Database, foreign: Foreign) 
         read_run(database, "nobody")
 
 
+def test_a_run_of_another_program_is_read_with_the_beginnings_of_its_texts(
+    database: Database, foreign: Foreign
+) -> None:
+    """Another program may write a reason or a policy of any length; pages read the beginnings."""
+    foreign.add_runs({"id": "r", "end_reason": "x" * 500, "policy": '{"reviseFrom": "' + "y" * 500 + '"}'})
+    with database.reading() as connection:
+        run = run_queries.get_run(connection, "r", CLOCK, 100)
+    assert (run.end_reason, run.is_cut) == ("x" * 100, True)
+    assert len(str(run.policy)) <= 110
+
+
 def test_inputs_that_are_no_object_are_given_as_they_are(database: Database, foreign: Foreign) -> None:
     """What does not fit is for the agent's schema to refuse; reading it is no error."""
     foreign.add_runs({"id": "r", "inputs": "[1, 2]"})

@@ -9,10 +9,15 @@ from loopkit.core.journal import Artifact, RunEvent
 from loopkit.core.labels.label_text import MAX_TAG_CHARS, MAX_TAGS
 from loopkit.core.run import Run
 
-__all__ = ["RUN_TEXTS", "cut_artifact", "cut_event", "cut_json_text", "cut_run", "cut_tags"]
+__all__ = ["RUN_DOCUMENTS", "RUN_TEXTS", "cut_artifact", "cut_event", "cut_json_text", "cut_run", "cut_tags"]
 
-RUN_TEXTS: Final = ("agent_name", "cycle_id", "error_message", "claimed_by", "retry_of", "definition", "title")
-"""Fields of a run that are text of any length; its inputs are JSON, its tags a list."""
+RUN_TEXTS: Final = (
+    *("agent_name", "cycle_id", "error_message", "claimed_by", "retry_of", "definition", "title"),
+    "end_reason",
+)
+"""Fields of a run that are text of any length, but for its id; its tags are a list."""
+RUN_DOCUMENTS: Final = ("inputs", "policy")
+"""Fields of a run that are JSON of any length."""
 
 
 def cut_run(run: Run, max_chars: int | None) -> Run:
@@ -23,9 +28,10 @@ def cut_run(run: Run, max_chars: int | None) -> Run:
     changes: dict[str, Any] = {
         name: text[:max_chars] for name, text in texts.items() if text is not None and len(text) > max_chars
     }
-    inputs = strict_json.dumps(run.inputs)
-    if len(inputs) > max_chars:
-        changes["inputs"] = cut_json_text(inputs, max_chars)
+    for name in RUN_DOCUMENTS:
+        document = strict_json.dumps(getattr(run, name))
+        if len(document) > max_chars:
+            changes[name] = cut_json_text(document, max_chars)
     tags = cut_tags(run.tags, max_chars)
     if tags != run.tags:
         changes["tags"] = tags

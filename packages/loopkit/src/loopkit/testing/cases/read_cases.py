@@ -87,13 +87,17 @@ class ReadCases(Cases):
     async def test_a_run_is_read_with_the_beginnings_of_its_texts(self, storage: Storage) -> None:
         """With ``max_chars`` the texts of a run end there, and the run says so; a run whose texts are shorter is whole.
 
-        Of the inputs, the members that are whole and the beginning of the text with the cut are read.
+        Of inputs and policy, the members that are whole and the beginning of the text with the cut are read.
         """
         inputs = {"topic": "cats", "notes": "é" * 50_000, "rest": [1, 2, 3]}
-        long = await submit_one(storage, inputs=inputs, cycle_id="c" * 300)
+        long = await submit_one(storage, inputs=inputs, policy={"reviseFrom": "x" * 300}, cycle_id="c" * 300)
         short = await submit_one(storage)
         expected = attrs.evolve(
-            long, inputs={"topic": "cats", "notes": "é" * (100 - 25)}, cycle_id="c" * 100, is_cut=True
+            long,
+            inputs={"topic": "cats", "notes": "é" * (100 - 25)},
+            policy={"reviseFrom": "x" * (100 - 15)},
+            cycle_id="c" * 100,
+            is_cut=True,
         )
         assert await storage.get_run(long.id, max_chars=100) == expected
         assert await storage.get_run(short.id, max_chars=100) == short

@@ -195,7 +195,7 @@ def run_columns(*, cut: bool = False) -> list[AnyColumn]:
     return [own[name] if name in own else _column(runs.c[name], cut and name in _CUT) for name in RUN_NAMES]
 
 
-_CUT: Final = frozenset({*text_cuts.RUN_TEXTS, "inputs", "message", "metadata"})
+_CUT: Final = frozenset({*text_cuts.RUN_TEXTS, *text_cuts.RUN_DOCUMENTS, "message", "metadata"})
 """Columns whose texts are cut in a read with ``max_chars``."""
 
 
@@ -227,12 +227,14 @@ def cut_run(row: Row, max_chars: int) -> Run:
     """Return the run of a row whose texts were cut after ``max_chars`` characters and one more."""
     values = list(row)
     is_cut = False
-    for name in (*text_cuts.RUN_TEXTS, "inputs"):
+    for name in (*text_cuts.RUN_TEXTS, *text_cuts.RUN_DOCUMENTS):
         position = _POSITIONS[name]
         text = values[position]
         if isinstance(text, str) and len(text) > max_chars:
             is_cut = True
-            values[position] = text_cuts.cut_json_text(text, max_chars) if name == "inputs" else text[:max_chars]
+            values[position] = text[:max_chars]
+            if name in text_cuts.RUN_DOCUMENTS:
+                values[position] = text_cuts.cut_json_text(text, max_chars)
     whole = run(values)
     shown_tags = text_cuts.cut_tags(whole.tags, max_chars)
     return attrs.evolve(whole, tags=shown_tags, is_cut=is_cut or shown_tags != whole.tags)
