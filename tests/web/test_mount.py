@@ -102,7 +102,7 @@ HOSTS: dict[str, tuple[Host, str]] = {
     [(kind, backend) for kind in HOSTS for backend in ("asyncio", "trio") if (kind, backend) != ("django", "trio")],
 )
 async def test_every_host_serves_the_app_under_its_prefix(kind: str, anyio_backend: str) -> None:
-    """Starting, reading, streaming and errors work, and each address begins with the prefix exactly once."""
+    """Starting, reading, labelling, streaming and errors work, and each address begins with the prefix exactly once."""
     make_host, prefix = HOSTS[kind]
     store = MemoryStore()
     app = make_app(store)
@@ -114,6 +114,9 @@ async def test_every_host_serves_the_app_under_its_prefix(kind: str, anyio_backe
         assert response.headers["location"] == f"{prefix}/api/workflows?id={run['id']}"
         assert (await http.get(response.headers["location"])).json() == run
         assert (await http.get(f"{prefix}/api/workflows/")).json()["runs"] == [run]
+        labels = {"title": "Of cats", "tags": ["spring"]}
+        labelled = await http.patch(f"{prefix}/api/workflows?id={run['id']}", json=labels)
+        assert (labelled.status_code, labelled.json()) == (200, {**run, **labels})
         assert (await http.get(f"{prefix}/api/openapi.json")).json()["servers"] == [{"url": prefix}]
         missing = await http.get(f"{prefix}/api/workflows?id=run_x")
         assert (missing.status_code, missing.json()["instance"]) == (404, f"{prefix}/api/workflows")
