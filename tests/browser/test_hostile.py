@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from anyio.from_thread import start_blocking_portal
@@ -101,7 +102,14 @@ async def fill(world: World, payloads: Sequence[tuple[int, str]]) -> str:
     text = payloads[0][1]
     inputs = {"subject": text, "nested": {text: [text]}, "markdown": "\n".join(payload for _, payload in payloads[:5])}
     run = await world.submit(
-        "target_builder", inputs, max_attempts=len(payloads), pass_threshold=1.0, actor=text, cycle_id=text[:180]
+        "target_builder",
+        inputs,
+        max_attempts=len(payloads),
+        pass_threshold=1.0,
+        actor=text,
+        cycle_id=text[:180],
+        title=text[:200],
+        tags=tuple(dict.fromkeys(payload[:50] for _, payload in payloads[:20])),
     )
     held = await world.store.claim_run(_claimant(text), run.id)
     for _, payload in payloads:
@@ -133,8 +141,9 @@ async def _evaluate(world: World, held: Any, text: str) -> None:
 def test_working_payloads_do_nothing_in_the_dashboard(
     fired: set[int], opened: Opener, served: Callable[[Any], str]
 ) -> None:
-    """At least 500 payloads, in outputs, feedback, criteria, logs, metadata, inputs and names, on every page that shows
-    them: no script runs, no dialog opens, no request leaves, the policy reports nothing, and all URLs are plain."""
+    """At least 500 payloads, in outputs, feedback, criteria, logs, metadata, inputs, names, titles and tags, on every
+    page that shows them: no script runs, no dialog opens, no request leaves, the policy reports nothing, and all URLs
+    are plain."""
     corpus = [(number, text) for number, text in ALL if number in fired]
     print(f"{len(corpus)} of {len(ALL)} payloads work")
     assert len(corpus) >= MIN_PAYLOADS
@@ -143,11 +152,12 @@ def test_working_payloads_do_nothing_in_the_dashboard(
         starts = range(0, len(corpus), PAYLOADS_PER_RUN)
         runs = [portal.call(fill, world, corpus[start : start + PAYLOADS_PER_RUN]) for start in starts]
     url = served(create_app(world.store, agents(), access=allow_all))
-    page = opened()
+    page = opened(allowed=("422 (Unprocessable",))
     page.context.add_init_script(LISTEN)
     paths = [f"/agents/{run}{tab}" for run in runs for tab in ("", "?tab=artifacts", "?tab=evaluation")]
     paths += [f"/agents/{runs[0]}?tab={tab}" for tab in ("inputs", "raw")]
     paths += [f"/agents/{runs[0]}/compare?a=1&b=2&view={view}" for view in ("split", "inline", "rendered")]
+    paths += [f"/agents?{urlencode({'tag': text[:50], 'q': text})}" for _, text in corpus[:3]]
     paths += ["/agents", f"/compare?runs={runs[0]},{runs[1]}", f"/agents/start?from={runs[0]}", "/runners"]
     shown = 0
     for path in paths:
@@ -156,6 +166,15 @@ def test_working_payloads_do_nothing_in_the_dashboard(
         assert page.evaluate("[...__fired]") == [], path
         assert page.evaluate("__reports") == [], path
         assert page.evaluate(FORBIDDEN_ELEMENTS) == [], path
+    page.goto(f"{url}/agents/{runs[0]}")
+    page.get_by_text("Edit title and tags").click()
+    page.get_by_label("Title").fill(corpus[0][1] + " " * 10 + "x" * 200)
+    page.get_by_label("Tags").fill("\n".join(text + "x" * 50 for _, text in corpus[:30]))
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("Nothing was saved.").wait_for()
+    assert page.evaluate("[...__fired]") == []
+    assert page.evaluate("__reports") == []
+    assert page.evaluate(FORBIDDEN_ELEMENTS) == []
     assert shown == len(corpus), "each payload was rendered as Markdown"
     assert page.watched.off_origin(url) == []
 
