@@ -366,7 +366,11 @@ async def fill(world: World) -> dict[str, str]:
 async def _prices(world: World, ago: timedelta) -> Run:
     world.clock.set_back(ago)
     run = await world.submit(
-        "pricing_brief", {"topic": "Competitor pricing, observability Q4"}, actor="schedule weekly-pricing"
+        "pricing_brief",
+        {"topic": "Competitor pricing, observability Q4"},
+        actor="schedule weekly-pricing",
+        title="List prices of observability vendors, compared by host, volume and seat",
+        tags=("observability", "q4"),
     )
     held = await world.claim(run, "atlas-4:1188")
     for text, (score, feedback, criteria) in zip(PRICES, PRICE_EVALUATIONS, strict=True):
@@ -414,7 +418,7 @@ async def _running(world: World) -> Run:
         "exclude": ["existing customers", "Bremer Hafenlogistik"],
         "staff": {"least": 180, "most": 900},
     }
-    run = await world.submit("target_builder", inputs)
+    run = await world.submit("target_builder", inputs, title="Logistics buyers in DACH", tags=("dach", "q4"))
     held = await world.claim(run, "atlas-2:4127")
     await world.log(held, "Reading the register", companies=412)
     await world.produce(held, LIST_1, 58)

@@ -15,6 +15,7 @@ from tests.browser.seed_helpers import World, agents
 PAGES = {
     "list": "/agents",
     "list-filtered": "/agents?status=passed&order=score",
+    "list-tagged": "/agents?tag=q4",
     "list-nothing": "/agents?status=failed&agent=release_notes&range=7d",
     "run-queued": "/agents/{queued}",
     "run-running": "/agents/{running}",
