@@ -5,7 +5,7 @@ functions of a connection (:mod:`loopkit.stores.sql.operations`), run by
 :class:`loopkit.stores.sql.writes.transactions.Transactions`.
 """
 
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -118,8 +118,8 @@ class SqlStore:
     async def claim_run(self, claimant: Claimant, run_id: str, *, definition: str | None = None) -> Held:
         return await self._writes.claim_run(claimant, run_id, definition=definition)
 
-    def record(self, lease: Lease, change: Change) -> Coroutine[object, object, Run]:
-        return self._writes.record(lease, change)
+    async def record(self, lease: Lease, change: Change) -> Run:
+        return await self._writes.record(lease, change)
 
     async def heartbeat(self, leases: Sequence[Lease]) -> list[LeaseState]:
         return await self._writes.check_leases(leases, renews=True)
