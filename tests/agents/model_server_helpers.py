@@ -14,6 +14,8 @@ from typing import Any, Self
 
 import attrs
 
+from loopkit.agents.prompt import structured_request
+
 
 @attrs.frozen
 class Request:
@@ -181,6 +183,9 @@ class ModelServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
+        # The port may be that of an earlier server, of which the process knows the form that its model answered in.
+        for place in [place for place in structured_request._working_forms if place[0] == self.url]:
+            del structured_request._working_forms[place]
         return self
 
     def __exit__(self, *_: object) -> None:
