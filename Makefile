@@ -9,8 +9,8 @@ VENV ?= $(if $(PYTHON),.venv-$(notdir $(PYTHON)),.venv)
 export VENV
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# One more than the cores of a small machine, since some tests wait.
-WORKERS ?= 3
+# More than the cores of a small machine, since many tests wait.
+WORKERS ?= 4
 ARGS ?=
 
 help: ## Show this list
@@ -23,7 +23,7 @@ $(READY): tools/setup.sh requirements-dev.txt pyproject.toml $(wildcard packages
 demo: $(READY) ## Run the main example: a brief of a document, with live progress
 	@sh tools/demo.sh
 
-test: $(READY) ## Run all tests on three workers (ARGS='-k name' for some of them)
+test: $(READY) ## Run all tests on four workers (ARGS='-k name' for some of them)
 	@sh tools/system.sh
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
