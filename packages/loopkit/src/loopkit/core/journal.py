@@ -9,7 +9,7 @@ import attrs
 
 from loopkit.core import strict_json
 from loopkit.core.ledger.calls import ModelCall
-from loopkit.core.ledger.sums import NO_SPENDING, SUM_NAMES, Spending, sum_of_costs
+from loopkit.core.ledger.sums import NO_SPENDING, SUM_NAMES, Spending, sum_of_costs, sum_of_seconds
 from loopkit.core.panel.verdict import Verdict
 from loopkit.core.run import NewRun, Run, RunStatus, Stage
 from loopkit.core.values import TextEnum, maker, replacer, value
@@ -200,7 +200,7 @@ class Change:
             run.output_tokens + added.output_tokens,
             run.cost_nanos if added.cost_nanos is None else sum_of_costs(run.cost_nanos, added.cost_nanos),
             run.unpriced_calls + added.unpriced_calls,
-            run.stage_seconds + added.stage_seconds,
+            sum_of_seconds(run.stage_seconds, added.stage_seconds),
         )
 
     def written(

@@ -9,7 +9,7 @@ import attrs
 
 from loopkit.core.values import maker, value
 
-__all__ = ["NANOS_PER_USD", "NO_SPENDING", "SUM_NAMES", "RunUsage", "Spending", "sum_of_costs"]
+__all__ = ["NANOS_PER_USD", "NO_SPENDING", "SUM_NAMES", "RunUsage", "Spending", "sum_of_costs", "sum_of_seconds"]
 
 NANOS_PER_USD: Final = 1_000_000_000
 
@@ -19,6 +19,14 @@ def sum_of_costs(cost: int | None, other: int | None) -> int | None:
     if cost is None or other is None:
         return other if cost is None else cost
     return cost + other
+
+
+def sum_of_seconds(seconds: float, other: float) -> float:
+    """Return the sum of two times to the nanosecond: 0.3 for 0.1 and 0.2, in whatever order they were added up.
+
+    libSQL servers also read numbers of more than 15 digits inexactly, in the last digit.
+    """
+    return round(seconds + other, 9)
 
 
 @attrs.frozen(kw_only=True)
@@ -72,7 +80,7 @@ class Spending:
             output_tokens=self.output_tokens + other.output_tokens,
             cost_nanos=sum_of_costs(self.cost_nanos, other.cost_nanos),
             unpriced_calls=self.unpriced_calls + other.unpriced_calls,
-            stage_seconds=self.stage_seconds + other.stage_seconds,
+            stage_seconds=sum_of_seconds(self.stage_seconds, other.stage_seconds),
         )
 
 

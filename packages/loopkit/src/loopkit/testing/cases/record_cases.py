@@ -226,8 +226,8 @@ class RecordCases(Cases):
             (Spending(stage_seconds=0.1), Spending(stage_seconds=0.1)),
             (Spending(input_tokens=2**40, unpriced_calls=1), sums_of(2**40, 0, None, 1, 0.1)),
             (Spending(cost_nanos=2**60 + 1), sums_of(2**40, 0, 2**60 + 1, 1, 0.1)),
-            (sums_of(2, 3, None, -1, 0.2), sums_of(2**40 + 2, 3, 2**60 + 1, 0, 0.1 + 0.2)),
-            (Spending(cost_nanos=0), sums_of(2**40 + 2, 3, 2**60 + 1, 0, 0.1 + 0.2)),
+            (sums_of(2, 3, None, -1, 0.2), sums_of(2**40 + 2, 3, 2**60 + 1, 0, 0.3)),
+            (Spending(cost_nanos=0), sums_of(2**40 + 2, 3, 2**60 + 1, 0, 0.3)),
         ):
             run = await storage.record(held.lease, attrs.evolve(change, run=run, spending=spending))
             assert run.spending == sums
