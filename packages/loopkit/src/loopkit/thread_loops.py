@@ -63,7 +63,7 @@ def call_in_background(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _pass_on(result: Future[T], task: asyncio.Task[T]) -> None:
-    """Tell the waiting thread what has become of the task."""
+    """Pass the outcome of the task on to the waiting thread."""
     if task.cancelled():
         result.set_exception(CancelledError())
     elif (error := task.exception()) is not None:

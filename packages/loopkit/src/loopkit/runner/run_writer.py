@@ -304,7 +304,7 @@ class _Turn:
             await self._freed.wait()
 
     def end(self) -> None:
-        """Let the next task have its turn."""
+        """End this turn; the next task begins its own."""
         self.is_taken = False
         if self._freed is not None:
             self._freed.set()

@@ -251,7 +251,7 @@ class WritePath:
 
 
 async def _pause_after(run: Run) -> None:
-    """Let other tasks go on after a run whose inputs took milliseconds to read; a cancellation is not raised here.
+    """Yield to other tasks after a run whose inputs took milliseconds to read; a cancellation is not raised here.
 
     Eight runs with 0.8 MB of numbers each took 160 ms of the event loop at once.
     """
