@@ -5,9 +5,3 @@ asked of a judge and of a writer, ``structured_request`` asks for JSON in the fo
 ``json_answer`` reads it, ``model_request`` sends one request through pydantic-ai, and ``model_failure`` says which
 failed requests are made again. Each imports only those named after it.
 """
-
-from loopkit.agents.prompt.judgement import JUDGE_INSTRUCTIONS as _JUDGING
-
-__all__: list[str] = []
-
-assert _JUDGING, "the instructions that stand before every judge's prompt"
