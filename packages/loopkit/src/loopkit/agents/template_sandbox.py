@@ -35,28 +35,11 @@ MAX_PARTS: Final = 10_000
 _DICT_METHODS: Final = frozenset({"get", "items", "keys", "values"})
 _LIST_METHODS: Final = frozenset({"count", "index"})
 _TEXT_METHODS: Final = frozenset(
-    [
-        "capitalize",
-        "count",
-        "endswith",
-        "find",
-        "index",
-        "isdigit",
-        "join",
-        "lower",
-        "lstrip",
-        "removeprefix",
-        "removesuffix",
-        "rsplit",
-        "rstrip",
-        "split",
-        "splitlines",
-        "startswith",
-        "strip",
-        "title",
-        "upper",
-    ]
-) - {"join"}
+    {
+        *("capitalize", "count", "endswith", "find", "index", "isdigit", "lower", "lstrip", "removeprefix"),
+        *("removesuffix", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "title", "upper"),
+    }
+)
 _WIDE_FORMAT: Final = re.compile(r"%[^%a-zA-Z]*?(\*|\d{4,})")
 
 
