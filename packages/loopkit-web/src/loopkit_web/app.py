@@ -39,6 +39,10 @@ __all__ = ["App", "create_app"]
 
 logger: Final = logging.getLogger("loopkit_web")
 
+_MAX_BODY_BYTES: Final = 1 << 20
+_BODY_SECONDS: Final = 30.0
+"""Longest time in which a client must have sent its body."""
+
 
 def create_app(
     store: Storage | str,
@@ -216,7 +220,6 @@ class App:
     async def _body(self, call: Call, endpoint: Endpoint) -> Any:
         if endpoint.body is None:
             return None
-        settings = self._site.settings
         is_form = endpoint.body is Form
         headers = call.request.headers
         if is_form and "content-type" not in headers and headers.get("content-length", "0") == "0":
@@ -224,8 +227,8 @@ class App:
         body = await request_values.read_body(
             call.request,
             media_type="application/x-www-form-urlencoded" if is_form else "application/json",
-            max_bytes=settings.max_body_bytes,
-            seconds=settings.body_seconds,
+            max_bytes=_MAX_BODY_BYTES,
+            seconds=_BODY_SECONDS,
         )
         if is_form:
             return request_values.parse_form(body)

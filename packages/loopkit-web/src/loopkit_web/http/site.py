@@ -10,7 +10,6 @@ import anyio.to_thread
 import attrs
 
 from loopkit import Agent, __version__
-from loopkit.core.lease import STALLED_AFTER
 from loopkit.storage import Storage
 from loopkit.stores import connect
 from loopkit_web.http.access import AccessHook
@@ -31,21 +30,18 @@ _PAGE_THREADS: Final = 4
 class Settings:
     """Settings of one app, fixed when it is created."""
 
-    allowed_hosts: frozenset[str] | None = None
+    allowed_hosts: frozenset[str] | None
     """Host names that requests may name, in addition to loopback names; None: any."""
-    trusted_origins: frozenset[str] = frozenset()
+    trusted_origins: frozenset[str]
     """Origins (``https://runs.example``) that may request changes, in addition to the app's own."""
-    read_only: bool = False
+    read_only: bool
     """True if no client may do more than view."""
-    base_path: str | None = None
+    base_path: str | None
     """Prefix of every address that the app writes; None: the ``root_path`` of the request."""
-    frame_ancestors: str = "'none'"
+    frame_ancestors: str
     """Sources that may show the pages in a frame, in the syntax of Content-Security-Policy."""
-    stalled_after: timedelta = STALLED_AFTER
+    stalled_after: timedelta
     """Time without a heartbeat after which a run may be taken over, for a store that is opened by its URL."""
-    max_body_bytes: int = 1 << 20
-    body_seconds: float = 30.0
-    """Longest time in which a client must have sent its body."""
 
 
 class Site:
