@@ -64,16 +64,15 @@ def repeatable(cls: type) -> frozenset[str]:
 class SchemaBuilder:
     """Builder of schemas; those of attrs classes are collected under their names in ``components``."""
 
-    def __init__(self, prefix: str = "#/components/schemas/") -> None:
+    def __init__(self) -> None:
         self.components: dict[str, Schema] = {}
-        self._prefix = prefix
 
     def schema(self, kind: Any) -> Schema:
         """Return the schema of a type; that of an attrs class is a reference to ``components``."""
         if kind in _SCALARS:
             return dict(_SCALARS[kind])
         if isinstance(kind, type) and attrs.has(kind):
-            return {"$ref": self._prefix + self._component(kind)}
+            return {"$ref": f"#/components/schemas/{self._component(kind)}"}
         if isinstance(kind, type) and issubclass(kind, Enum):
             return {"type": "string", "enum": [member.value for member in kind]}
         return self._generic(typing.get_origin(kind), typing.get_args(kind))

@@ -38,13 +38,13 @@ _TEXT_ATTRIBUTES: Final = ("final_output", "output", "output_text", "content", "
 _DUMP_METHODS: Final = ("to_dict", "as_dict", "toDict", "tolist", "dict")
 
 
-def plain_json(value: object, *, max_bytes: int = strict_json.MAX_OUTPUT_BYTES) -> Any:
+def plain_json(value: object) -> Any:
     """Return a value as dicts, lists and scalars.
 
     Raises:
         BadOutput: JSON has no form for something in it; the message names the place.
     """
-    return _Conversion(max_bytes).convert(value, "", 0)
+    return _Conversion().convert(value, "", 0)
 
 
 def fields_of(value: object) -> Mapping[str, Any] | None:
@@ -118,9 +118,8 @@ def close_unawaited(value: object) -> None:
 class _Conversion:
     """Walk through a value; it ends early where the value is reached over and over and its text would be very large."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._bytes_left = max_bytes
+    def __init__(self) -> None:
+        self._bytes_left = strict_json.MAX_OUTPUT_BYTES
 
     def convert(self, value: Any, pointer: str, depth: int) -> Any:
         if type(value) in _SCALARS:
@@ -174,7 +173,7 @@ class _Conversion:
     def _spend(self, count: int) -> None:
         self._bytes_left -= count
         if self._bytes_left < 0:
-            raise BadOutput(_sentence("", f"is larger than {self._max_bytes} bytes"))
+            raise BadOutput(_sentence("", f"is larger than {strict_json.MAX_OUTPUT_BYTES} bytes"))
 
 
 def _scalar(value: str | float) -> str | float:

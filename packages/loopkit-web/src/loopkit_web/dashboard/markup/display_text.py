@@ -35,6 +35,7 @@ _MAX_DIGITS: Final = 18
 _MAX_ITEMS: Final = 12
 _MAX_NAME: Final = 200
 """Longest name that an agent of loopkit may have."""
+_MAX_SUBJECT: Final = 90
 _MAX_COUNT: Final = 1000
 """The store's figures stop here."""
 
@@ -158,14 +159,14 @@ def shorten(text: str, max_chars: int) -> str:
     return cut.rstrip(" ,;:.") + " …"
 
 
-def subject(inputs: Any, max_chars: int = 90) -> str:
+def subject(inputs: Any) -> str:
     """Return the subject of a run: the first text among its inputs, else the first four values with their names."""
     values = list(inputs.items()) if isinstance(inputs, dict) else []
     for _, value in values:
         if isinstance(value, str) and value.strip():
-            return shorten(value, max_chars)
+            return shorten(value, _MAX_SUBJECT)
     named = (f"{isolated(label(name))} {isolated(plain(value))}" for name, value in values[:4])
-    return shorten(", ".join(named), max_chars)
+    return shorten(", ".join(named), _MAX_SUBJECT)
 
 
 def plain(value: Any) -> str:

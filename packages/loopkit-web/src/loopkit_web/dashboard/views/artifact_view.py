@@ -53,11 +53,9 @@ class ViewAllowance:
     Rendering takes two seconds at most. On a machine that is so busy that they become many, the page shows plain text.
     """
 
-    def __init__(
-        self, *, max_bytes: int = 600_000, max_markdown: int = 2 * MAX_CHARS, max_seconds: float = _MAX_SECONDS
-    ) -> None:
+    def __init__(self, *, max_bytes: int = 600_000, max_seconds: float = _MAX_SECONDS) -> None:
         self.texts = TextAllowance(max_bytes)
-        self.markdown_left = max_markdown
+        self.markdown_left = 2 * MAX_CHARS
         """Characters; rendering takes about 10 microseconds each."""
         self._ends_at = time.monotonic() + max_seconds
 

@@ -19,6 +19,8 @@ __all__ = ["Price", "list_price_nanos", "read_prices"]
 MAX_PRICE: Final = 1e6
 
 _PER_MILLION: Final = Decimal(1_000_000)
+_KEY: Final = "price"
+"""Key of a stage under which its prices are."""
 _KEYS: Final = frozenset({"input", "output", "cached"})
 _LISTED_PROVIDERS: Final = {
     "openai-chat": "openai",
@@ -53,22 +55,21 @@ class Price:
         return nanos_of(total / _PER_MILLION)
 
 
-def read_prices(setting: object, models: Sequence[str], *, key: str = "price") -> dict[str, Price]:
+def read_prices(setting: object, models: Sequence[str]) -> dict[str, Price]:
     """Read the prices of models: one for all, or a mapping by model.
 
     Raises:
         InvalidConfig: a value is of the wrong type or out of its range, or a model is not among ``models``.
     """
     if not isinstance(setting, Mapping):
-        raise InvalidConfig(f"must be a mapping with `input` and `output`, not {kind_of(setting)}", key=key)
+        raise InvalidConfig(f"must be a mapping with `input` and `output`, not {kind_of(setting)}", key=_KEY)
     if not setting.keys() or not setting.keys().isdisjoint(_KEYS):
-        price = _read_price(setting, key)
-        return dict.fromkeys(models, price)
+        return dict.fromkeys(models, _read_price(setting, _KEY))
     for name in setting:
         if name not in models:
-            raise InvalidConfig(f"is no model of this stage, which has {', '.join(models)}", key=f"{key}.{name}")
+            raise InvalidConfig(f"is no model of this stage, which has {', '.join(models)}", key=f"{_KEY}.{name}")
     # The keys of a path in the file are parted by dots, which names of models may have.
-    keys = {name: key if "." in name else f"{key}.{name}" for name in setting}
+    keys = {name: _KEY if "." in name else f"{_KEY}.{name}" for name in setting}
     return {name: _read_price(price, keys[name]) for name, price in setting.items()}
 
 
