@@ -29,9 +29,6 @@ POLL_SECONDS: Final = 0.1
 class Display(Protocol):
     """Place where progress is shown."""
 
-    moves: bool
-    """True when the display has a status line that is updated in place."""
-
     def add_line(self, line: str) -> None:
         """Write a line that stays."""
 
@@ -44,8 +41,6 @@ class Display(Protocol):
 
 class PlainDisplay:
     """Lines on stderr, for pipes and files."""
-
-    moves = False
 
     def __enter__(self) -> "PlainDisplay":
         return self
@@ -65,8 +60,6 @@ class PlainDisplay:
 
 class TerminalDisplay:
     """Lines on a terminal with a spinner and a status line below them."""
-
-    moves = True
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -105,8 +98,8 @@ class TerminalDisplay:
 
 def display() -> AbstractContextManager[PlainDisplay | TerminalDisplay]:
     """Return the display that fits stderr: a terminal, or a pipe or file."""
-    moves = sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
-    return TerminalDisplay() if moves else PlainDisplay()
+    is_terminal = sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+    return TerminalDisplay() if is_terminal else PlainDisplay()
 
 
 @attrs.frozen
