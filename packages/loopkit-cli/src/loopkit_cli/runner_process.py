@@ -24,7 +24,6 @@ from loopkit_cli import exits, output, streams
 from loopkit_cli.logs import LogFormat, write_log_lines
 from loopkit_cli.settings import Settings
 from loopkit_cli.signals import HANDLED, Signals, signal_aware_environment
-from loopkit_cli.usable_agents import stage_problems
 
 if TYPE_CHECKING:
     from loopkit import Agent
@@ -61,7 +60,7 @@ class Order:
     def agents(self) -> "list[Agent]":
         """Load the agents that can be used; the supervisor has warned of the others."""
         known = self.settings.agents()
-        return [agent for name, agent in known.items() if name in (self.names or known) and not stage_problems(agent)]
+        return [agent for name, agent in known.items() if name in (self.names or known) and not agent.problems()]
 
 
 @attrs.frozen(kw_only=True)

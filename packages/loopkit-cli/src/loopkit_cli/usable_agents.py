@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from loopkit import Agent
 
 
-def stage_problems(agent: "Agent") -> dict[str, str]:
-    """Return the stages of an agent that cannot be loaded here, each with the reason."""
-    return agent.problems()
-
-
 def complete_agent(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Return the names of agents that begin with ``incomplete``; none when agents.yaml cannot be loaded."""
     from loopkit import load_agents
@@ -31,7 +26,7 @@ def complete_agent(ctx: click.Context, _: click.Parameter, incomplete: str) -> l
 
 def unusable_agents(agents: "Iterable[Agent]") -> dict[str, str]:
     """Return the agents with a stage that cannot be loaded, each with the reasons."""
-    return {agent.name: problem_list(problems) for agent in agents if (problems := stage_problems(agent))}
+    return {agent.name: problem_list(problems) for agent in agents if (problems := agent.problems())}
 
 
 def usable_agents(agents: "Iterable[Agent]") -> "list[Agent]":
@@ -42,7 +37,7 @@ def usable_agents(agents: "Iterable[Agent]") -> "list[Agent]":
     """
     usable = []
     for agent in agents:
-        if problems := stage_problems(agent):
+        if problems := agent.problems():
             output.note(f"Warning: agent {agent.name!r} is left out: {problem_list(problems)}")
         else:
             usable.append(agent)
@@ -52,4 +47,5 @@ def usable_agents(agents: "Iterable[Agent]") -> "list[Agent]":
 
 
 def problem_list(problems: dict[str, str]) -> str:
+    """Return the problems of an agent's stages as one text."""
     return "; ".join(f"{stage}: {problem}" for stage, problem in problems.items())

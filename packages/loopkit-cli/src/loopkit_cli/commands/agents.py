@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from loopkit_cli import exits, output
 from loopkit_cli.base_command import command, pass_settings
 from loopkit_cli.settings import Settings
-from loopkit_cli.usable_agents import stage_problems
 
 if TYPE_CHECKING:
     from loopkit import Agent, Panel, StageSpec
@@ -26,7 +25,7 @@ def agents(settings: Settings) -> int:
     The exit status is 1 when a stage or the lifespan cannot be loaded.
     """
     agents = list(settings.agents().values())
-    problems = {agent.name: stage_problems(agent) for agent in agents}
+    problems = {agent.name: agent.problems() for agent in agents}
     if settings.as_json:
         output.write_json({"agents": [_agent_document(agent, problems[agent.name]) for agent in agents]})
     else:

@@ -16,7 +16,7 @@ from loopkit_cli.display import EventDisplay, display
 from loopkit_cli.new_run_options import NewRunOptions, new_run_options
 from loopkit_cli.run_ids import find_run_to_change
 from loopkit_cli.settings import Settings
-from loopkit_cli.usable_agents import complete_agent, problem_list, stage_problems
+from loopkit_cli.usable_agents import complete_agent, problem_list
 
 if TYPE_CHECKING:
     from loopkit import Agent
@@ -54,7 +54,7 @@ def run(settings: Settings, agent_name: str, workflow_id: str | None, **options:
         )
     agent = settings.agent(agent_name)
     new = wanted.to_run(agent) if workflow_id is None else None
-    if problems := stage_problems(agent):
+    if problems := agent.problems():
         raise exits.Refused(f"agent {agent.name!r} cannot be run here: {problem_list(problems)}")
     return settings.in_store(partial(_run, settings, agent, new or workflow_id))
 
