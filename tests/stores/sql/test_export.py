@@ -1,5 +1,6 @@
 """Runs move between kinds of databases with their ids and journals."""
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from loopkit.stores.sql.schema import tables
 from loopkit.stores.sql.schema.migrations import migrate
 from tests.stores.sql import history_helpers
 from tests.stores.sql.conftest import Foreign
+
+DOUBLES = ("pass_threshold", "final_score", "heartbeat_seconds", "stage_seconds")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,20 @@ def test_an_import_restores_what_was_exported(database: Database, recorded: list
         assert not export.is_empty(connection)
     with database.snapshot() as connection:
         assert verify.check(connection, database) == []
+
+
+def test_an_import_keeps_every_digit(database: Database, recorded: list[dict[str, Any]]) -> None:
+    """Numbers of up to 17 digits and of any size are exported as they were imported."""
+    draw = random.Random(17)
+    numbers = [draw.random() * 10 ** draw.randint(-300, 300) for _ in range(200)]
+    numbers += [0.0, 5e-324, 2.2250738585072014e-308, 1e22, 1e308, -1e308, 3.0]
+    runs = [
+        {part: [] for part in recorded[0]}
+        | {"run": recorded[0]["run"] | {"id": f"r{place:03}", **dict.fromkeys(DOUBLES, number)}}
+        for place, number in enumerate(numbers)
+    ]
+    bring(database, runs)
+    assert exported(database) == runs
 
 
 def test_an_export_comes_in_parts(

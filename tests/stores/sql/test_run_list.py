@@ -65,6 +65,15 @@ def pages(database: Database, query: RunQuery) -> list[Run]:
     return found
 
 
+def test_pages_by_score_go_on_after_any_score(database: Database, foreign: Foreign) -> None:
+    """Every run is on one page, whatever the digits of the score after which a page begins; no digit is lost."""
+    draw = random.Random(17)
+    scores = {f"run_{index}": draw.random() for index in range(60)}
+    foreign.add_runs(*({"id": run_id, "final_score": score} for run_id, score in scores.items()))
+    found = pages(database, RunQuery(order=Order.SCORE, limit=1))
+    assert [(run.id, run.final_score) for run in found] == sorted(scores.items(), key=lambda run: -run[1])
+
+
 def test_lists_equal_the_reference(database: Database, foreign: Foreign) -> None:
     """Any mix of filters, orders and page lengths returns the runs of the reference in its order."""
     draw = random.Random(7)

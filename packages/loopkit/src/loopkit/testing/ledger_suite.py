@@ -1,5 +1,6 @@
 """Suite for :class:`loopkit.storage.Ledger`, used by a subclass like :class:`~loopkit.testing.StorageSuite`."""
 
+import random
 from datetime import timedelta
 
 import attrs
@@ -53,6 +54,10 @@ EVERY_FIELD = new_call(
 )
 
 
+HARD_SCORES = (0.937327172721863, 0.0928424883494764, 0.513449741285465, 0.0)
+"""Scores of which SQLite reads the first three one place off when they are text of as few digits as tell them apart."""
+
+
 class LedgerSuite(Cases):
     """Cases for :class:`loopkit.storage.Ledger`."""
 
@@ -70,6 +75,22 @@ class LedgerSuite(Cases):
         assert stored[:3] == first
         assert [call.created_at for call in first] == [run.heartbeat_at] * 3
         assert stored[3].created_at > stored[2].created_at
+
+    async def test_every_digit_is_stored(self, storage: Storage) -> None:
+        """Scores, thresholds and times come back as they were, to the last of up to 17 digits."""
+        assert isinstance(storage, Ledger)
+        draw = random.Random(17)
+        scores = [*HARD_SCORES, *(draw.random() for _ in range(200)), *(10 ** draw.uniform(-308, 0) for _ in range(50))]
+        verdicts = [new_verdict(f"judge {number:03}", score=score) for number, score in enumerate(scores)]
+        calls = [new_call(f"call {number:03}", seconds=draw.random() * 1000) for number in range(100)]
+        held = await start_one(storage, pass_threshold=HARD_SCORES[0])
+        run = await storage.record(held.lease, judging(held.run, *verdicts))
+        run = await storage.record(held.lease, booking(run, *calls))
+        await work(storage, attrs.evolve(held, run=run), Produced("a"), scored(HARD_SCORES[0]))
+        stored = await storage.get_run(run.id)
+        assert (stored.pass_threshold, stored.final_score) == (HARD_SCORES[0], HARD_SCORES[0])
+        assert [verdict.score for verdict in await storage.list_verdicts(run.id, 1)] == scores
+        assert [call.seconds for call in await storage.list_calls(run.id)] == [call.seconds for call in calls]
 
     async def test_a_second_write_completes_a_call(self, storage: Storage, clock: StoreClock) -> None:
         """It keeps its place and its time; the sums move by what the change says."""

@@ -22,10 +22,7 @@ def sum_of_costs(cost: int | None, other: int | None) -> int | None:
 
 
 def sum_of_seconds(seconds: float, other: float) -> float:
-    """Return the sum of two times to the nanosecond: 0.3 for 0.1 and 0.2, in whatever order they were added up.
-
-    libSQL servers also read numbers of more than 15 digits inexactly, in the last digit.
-    """
+    """Return the sum of two times to the nanosecond: 0.3 for 0.1 and 0.2, in whatever order they were added up."""
     return round(seconds + other, 9)
 
 

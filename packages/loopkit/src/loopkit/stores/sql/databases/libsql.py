@@ -6,15 +6,18 @@ counts only once the server has responded; without a response the outcome is unk
 (:class:`ConnectionLost`).
 """
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final
 
 import attrs
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, Float, create_engine, event, func, literal_column
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import NullPool
+from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
 from loopkit.errors import InvalidDatabase
 from loopkit.stores.sql.databases.libsql_client import (
@@ -24,6 +27,7 @@ from loopkit.stores.sql.databases.libsql_client import (
     ProtocolError,
     Session,
     driver,
+    exact_json,
 )
 from loopkit.stores.sql.databases.sqlite_family import SqliteFamily
 
@@ -58,12 +62,23 @@ def _escaped(content: bytes) -> bytes:
     return content
 
 
+class _ExactFloat(Float[float]):
+    """A number whose parameters are JSON text, which the database reads: the server is inexact with floats."""
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[object], str]:
+        return exact_json
+
+    def bind_expression(self, bindvalue: BindParameter[float]) -> ColumnElement[float]:
+        return func.json_extract(bindvalue, literal_column("'$'"), type_=bindvalue.type)
+
+
 class LibsqlDialect(SQLiteDialect):
     """SQLAlchemy's SQLite dialect over HTTP. An event of the engine begins transactions, never the driver."""
 
     driver = "libsql"
     supports_statement_cache = True
     default_paramstyle = "qmark"
+    colspecs = {**SQLiteDialect.colspecs, Float: _ExactFloat}  # noqa: RUF012 - as the base class has it
 
     @classmethod
     def import_dbapi(cls) -> Any:  # a module in SQLAlchemy's eyes

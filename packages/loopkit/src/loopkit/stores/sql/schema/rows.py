@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 import attrs
-from sqlalchemy import Text, and_, bindparam, cast, false, func, select, true
+from sqlalchemy import Double, Text, and_, bindparam, cast, false, func, select, true
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -97,7 +97,8 @@ def is_stalled() -> ColumnElement[bool]:
 
     A sign of life whose time nobody can read is none.
     """
-    return and_(running, func.coalesce(func.abs(silent_seconds()) > bindparam("stalled_seconds"), true()))
+    is_silent = func.abs(silent_seconds()) > bindparam("stalled_seconds", type_=Double())
+    return and_(running, func.coalesce(is_silent, true()))
 
 
 RUN_NAMES: Final = (

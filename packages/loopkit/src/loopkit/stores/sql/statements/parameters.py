@@ -87,12 +87,11 @@ def as_json_records(types: ColumnTypes, parameter: str) -> FromClause:
 
 
 def as_json_each(types: ColumnTypes, parameter: str) -> FromClause:
-    """Return what :func:`as_json_records` returns, in the functions of SQLite and libSQL."""
+    """Return what :func:`as_json_records` returns, in the functions of SQLite and libSQL; a float may be text."""
     array = func.json_each(bindparam(parameter, type_=TEXT)).table_valued("value")
-    values = [
-        func.json_extract(array.c.value, constant(f"$.{name}"), type_=kind).label(name) for name, kind in types.items()
-    ]
-    return select(*values).subquery(parameter)
+    values = {name: func.json_extract(array.c.value, constant(f"$.{name}"), type_=types[name]) for name in types}
+    columns = [(cast(value, REAL) if types[name] is REAL else value).label(name) for name, value in values.items()]
+    return select(*columns).subquery(parameter)
 
 
 def as_json_rows(types: ColumnTypes, names: Sequence[str], parameter: str) -> FromClause:

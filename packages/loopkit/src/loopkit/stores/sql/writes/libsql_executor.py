@@ -14,7 +14,8 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement
 
 from loopkit.core import strict_json
-from loopkit.stores.sql.databases.libsql_client import Client, Step
+from loopkit.stores.sql.databases.libsql import LibsqlDialect
+from loopkit.stores.sql.databases.libsql_client import Client, Step, exact_json
 from loopkit.stores.sql.schema import rows
 from loopkit.stores.sql.schema.rows import Row
 from loopkit.stores.sql.schema.tables import artifacts, keys, runs
@@ -23,6 +24,7 @@ from loopkit.stores.sql.statements.parameters import (
     TEXT,
     Columns,
     ReadClock,
+    SqlValue,
     Statement,
     Values,
     as_json_each,
@@ -44,7 +46,7 @@ from loopkit.stores.sql.writes.set_based import (
 
 __all__ = ["LibsqlExecutor"]
 
-DIALECT: Final = sqlite.dialect(paramstyle="named")
+DIALECT: Final = LibsqlDialect(paramstyle="named")
 
 _CHANGES: Final = columns_of(as_json_each(changes.CHANGE, "changes"))
 _EVENTS: Final = columns_of(as_json_each(changes.EVENT, "events"))
@@ -133,6 +135,9 @@ class LibsqlExecutor(SetBasedExecutor):
         self._client = client
         self._candidates: dict[str, list[claims.Candidate]] = {}
         """Candidates of each claim of the batch, by the claim's nonce."""
+
+    def encode(self, values: Values) -> str:
+        return strict_json.dumps({name: _sent(value) for name, value in values.items()})
 
     def perform(self, batch: Batch) -> None:
         open_claims = [claim for claim in batch.claims if claim.run_id is None]
@@ -241,4 +246,9 @@ def _with_previous(row: Row, previous: float | None) -> Row:
 
 
 def _step(statement: Statement, values: Values) -> Step:
-    return statement.text, {name: values[name] for name in statement.names}
+    return statement.text, {name: _sent(values[name]) for name in statement.names}
+
+
+def _sent(value: SqlValue) -> SqlValue:
+    """Return a value as the statements take it: a float as text."""
+    return exact_json(value) if isinstance(value, float) else value
