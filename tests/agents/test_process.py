@@ -152,7 +152,8 @@ def end(*_):
     os._exit(0)
 signal.signal(signal.SIGTERM, end)
 print("ready", file=sys.stderr, flush=True)
-time.sleep(1000)
+while True:  # a signal that comes just before a sleep is handled after it
+    time.sleep(0.01)
 """
     async with anyio.create_task_group() as tasks:
         # A busy machine may not let it run for seconds.

@@ -48,7 +48,8 @@ def clean_up(*_):
     os._exit(0)
 signal.signal(signal.SIGTERM, clean_up)
 open("ready", "w").close()
-time.sleep(1000)
+while True:  # a signal that comes just before a sleep is handled after it
+    time.sleep(0.01)
 """
     store = MemoryStore()
     command = (sys.executable, "-I", "-S", "-c", program)
