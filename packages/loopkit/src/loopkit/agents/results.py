@@ -190,7 +190,7 @@ def _scale_hint(value: float) -> str:
 
 
 def _checked_text(result: str) -> str:
-    text = str.__str__(result)  # a subclass may return another text
+    text = result if type(result) is str else str.__str__(result)  # a subclass may return another text
     if fault := strict_json.text_fault(text):
         raise BadOutput(f"invalid output: {fault}")
     if len(text) > strict_json.MAX_OUTPUT_BYTES or len(text) * 4 > strict_json.MAX_OUTPUT_BYTES < len(text.encode()):

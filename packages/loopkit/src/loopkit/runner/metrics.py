@@ -20,7 +20,8 @@ __all__ = ["METRICS", "Metrics"]
 SECONDS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 """Upper bounds of the buckets of the histograms; the last bucket has none."""
 
-Labels = tuple[tuple[str, str], ...]
+Labels = tuple[str, ...]
+"""Values of the labels of a sample, in the order of the names that its family has."""
 
 
 class Metrics:
@@ -81,22 +82,22 @@ class Metrics:
 
     def count_claim(self, agent: str) -> None:
         """Count one run that was claimed, or made and claimed."""
-        self._count(self._claimed, agent=agent)
+        self._count(self._claimed, (agent,))
 
     def count_end(self, run: Run, reason: str | None) -> None:
         """Count one run that a runner of this process has ended, and the time since its start."""
-        self._count(self._ended, agent=run.agent_name, status=run.status.value, reason=reason or "unknown")
+        self._count(self._ended, (run.agent_name, run.status.value, reason or "unknown"))
         if run.started_at is not None and run.completed_at is not None:
             seconds = (run.completed_at - run.started_at).total_seconds()
-            self._observe(self._run_seconds, seconds, agent=run.agent_name, status=run.status.value)
+            self._observe(self._run_seconds, (run.agent_name, run.status.value), seconds)
 
     def count_release(self, agent: str) -> None:
         """Count one run that went back to the queue."""
-        self._count(self._released, agent=agent)
+        self._count(self._released, (agent,))
 
     def count_lost_lease(self, agent: str) -> None:
         """Count one run that was lost to another runner."""
-        self._count(self._lost, agent=agent)
+        self._count(self._lost, (agent,))
 
     def observe_stage(self, agent: str, stage: Stage, seconds: float, *, outcome: str) -> None:
         """Count one call of a stage with all its tries.
@@ -107,45 +108,60 @@ class Metrics:
             seconds: its duration.
             outcome: ``ok``, ``error``, or ``interrupted`` where the call was cancelled.
         """
-        self._observe(self._stage_seconds, seconds, agent=agent, stage=stage.value, outcome=outcome)
+        self._observe(self._stage_seconds, (agent, stage.value, outcome), seconds)
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of all families in the text form of OpenMetrics, without its end."""
-        counters = (
-            ("loopkit_runs_claimed", "Runs claimed by this process.", self._claimed),
-            ("loopkit_runs_ended", "Runs ended by this process.", self._ended),
-            ("loopkit_runs_released", "Runs that this process returned to the queue.", self._released),
-            ("loopkit_leases_lost", "Runs that this process lost to another runner.", self._lost),
+        yield from self._counter("loopkit_runs_claimed", "Runs claimed by this process.", ("agent",), self._claimed)
+        yield from self._counter(
+            "loopkit_runs_ended", "Runs ended by this process.", ("agent", "status", "reason"), self._ended
         )
-        for name, help_text, counts in counters:
-            yield from family_lines(name, "counter", help_text, self._counter_samples(counts))
-        histograms = (
-            ("loopkit_run_seconds", "Seconds from the start of a run to its end.", self._run_seconds),
-            ("loopkit_stage_seconds", "Seconds of the calls of stages, with all tries.", self._stage_seconds),
+        yield from self._counter(
+            "loopkit_runs_released", "Runs that this process returned to the queue.", ("agent",), self._released
         )
-        for name, help_text, observed in histograms:
-            yield from family_lines(name, "histogram", help_text, self._histogram_samples(observed))
+        yield from self._counter(
+            "loopkit_leases_lost", "Runs that this process lost to another runner.", ("agent",), self._lost
+        )
+        yield from self._histogram(
+            "loopkit_run_seconds",
+            "Seconds from the start of a run to its end.",
+            ("agent", "status"),
+            self._run_seconds,
+        )
+        yield from self._histogram(
+            "loopkit_stage_seconds",
+            "Seconds of the calls of stages, with all tries.",
+            ("agent", "stage", "outcome"),
+            self._stage_seconds,
+        )
 
-    def _count(self, counts: dict[Labels, int], **labels: str) -> None:
-        key = tuple(labels.items())
+    def _count(self, counts: dict[Labels, int], labels: Labels) -> None:
         with self._lock:
-            counts[key] = counts.get(key, 0) + 1
+            counts[labels] = counts.get(labels, 0) + 1
 
-    def _observe(self, histograms: "dict[Labels, _Histogram]", seconds: float, **labels: str) -> None:
-        key = tuple(labels.items())
+    def _observe(self, histograms: "dict[Labels, _Histogram]", labels: Labels, seconds: float) -> None:
         with self._lock:
-            histogram = histograms.get(key)
+            histogram = histograms.get(labels)
             if histogram is None:
-                histogram = histograms[key] = _Histogram()
+                histogram = histograms[labels] = _Histogram()
             histogram.add(seconds)
 
-    def _counter_samples(self, counts: Mapping[Labels, int]) -> list[Sample]:
+    def _counter(self, name: str, help_text: str, names: Labels, counts: Mapping[Labels, int]) -> Iterator[str]:
         with self._lock:
-            return [("_total", dict(labels), count) for labels, count in sorted(counts.items())]
+            counted = sorted(counts.items())
+        samples = (("_total", dict(zip(names, labels, strict=True)), count) for labels, count in counted)
+        yield from family_lines(name, "counter", help_text, samples)
 
-    def _histogram_samples(self, histograms: "Mapping[Labels, _Histogram]") -> list[Sample]:
+    def _histogram(
+        self, name: str, help_text: str, names: Labels, histograms: "Mapping[Labels, _Histogram]"
+    ) -> Iterator[str]:
         with self._lock:
-            return [sample for labels, each in sorted(histograms.items()) for sample in each.samples(dict(labels))]
+            samples = [
+                sample
+                for labels, histogram in sorted(histograms.items())
+                for sample in histogram.samples(dict(zip(names, labels, strict=True)))
+            ]
+        yield from family_lines(name, "histogram", help_text, samples)
 
 
 @attrs.define(eq=False)
