@@ -242,6 +242,28 @@ async def test_a_policy_that_cannot_be_read_fails_the_run(store: Storage, other:
     assert await store.check() == []
 
 
+ESCAPES = [r'{"a\u0000": 1}', r'{"\ud83d": 1}', r'{"drafts": "\u0000", "thesis": "\udc00"}']
+"""JSON with the escape of a NUL or of half a pair, which PostgreSQL stores and whose fields it refuses to read."""
+
+
+@pytest.mark.parametrize("escaped", ESCAPES)
+async def test_escapes_that_text_cannot_hold_stop_nobody(store: Storage, other: OtherProgram, escaped: str) -> None:
+    """A queued or stalled run with such a policy or such inputs is claimed and fails; all others are worked."""
+    stalled = {"status": "running", "claimed_by": "other", "claimed_at": spaced(timedelta(hours=1))}
+    other.queue("run_1", policy=escaped)
+    other.queue("run_2", policy=escaped, **stalled)
+    other.queue("run_3", inputs=escaped)
+    other.queue("run_4")
+    other.ask("INSERT INTO workflow_events (run_id, event_type, metadata) VALUES ('run_4', 'log', :it)", it=escaped)
+    schema = {"type": "object", "additionalProperties": False, "properties": {"thesis": {"const": "loops"}}}
+    agent = loopkit.Agent(name="writer", produce=lambda ctx: "x", evaluate=lambda ctx: 1.0, inputs=schema)
+    await loopkit.Runner(store, [agent]).drain()
+    runs = [await store.get_run(f"run_{number}") for number in range(1, 5)]
+    assert [run.status.value for run in runs] == ["failed", "failed", "failed", "passed"]
+    assert not any("\0" in (run.error_message or "") for run in runs)
+    assert await store.check() == []
+
+
 async def test_two_formats_of_time_are_one_order(store: Storage, other: OtherProgram) -> None:
     """A blank sorts before a T as text; as moments the older run comes first, in claims and in lists."""
     oldest = datetime.now(UTC) - timedelta(minutes=3)

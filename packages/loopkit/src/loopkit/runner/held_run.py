@@ -15,6 +15,7 @@ from anyio import to_thread
 
 from loopkit.agents.agent import Agent, StageContext
 from loopkit.agents.context import BestAttempt, HistoryEntry, make_context
+from loopkit.agents.error_text import printable
 from loopkit.agents.evaluators.panel_spec import Panel
 from loopkit.agents.stages.cancellation import Cancellation
 from loopkit.core import machine, strict_json
@@ -172,12 +173,12 @@ class HeldRun:
         change = resumption.change
         if (fault := _row_fault(self.run)) is not None:
             message = f"the row of this run cannot be read: {fault}"
-            change = machine.advance(self.run, Errored(message))
+            change = machine.advance(self.run, Errored(printable(message)))
         if change is None:
             try:
                 inputs = await self._checked_inputs()
             except InvalidInputs as error:
-                change = machine.advance(self.run, Errored(str(error)))
+                change = machine.advance(self.run, Errored(printable(str(error))))
             else:
                 fault = self._agent.threshold_fault(self.run.pass_threshold)
                 if fault is None:

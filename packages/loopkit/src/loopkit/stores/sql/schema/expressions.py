@@ -9,14 +9,14 @@ SQLAlchemy fills in the arguments when it compiles a statement; ``{0}`` is the f
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import ColumnElement, Row, Select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-__all__ = ["AnyColumn", "AnyRow", "AnySelect", "in_sql"]
+__all__ = ["PG_READABLE_JSON", "AnyColumn", "AnyRow", "AnySelect", "in_sql"]
 
 AnyColumn: TypeAlias = ColumnElement[Any]
 """Expression of any type. SQLAlchemy's column types are invariant, so ``object`` would accept none."""
@@ -24,6 +24,12 @@ AnyRow: TypeAlias = Row[Any]
 """Row as the driver returns it; the database alone knows the types of its columns."""
 AnySelect: TypeAlias = Select[Any]
 """Statement that returns such rows."""
+
+PG_READABLE_JSON: Final = (
+    r"regexp_replace(CAST({0} AS TEXT), '\\u[dD][89abAB]..\\u[dD][c-fC-F]..', '', 'g') !~ '\\u(0000|[dD][89a-fA-F])'"
+)
+"""Condition of PostgreSQL that the fields of the JSON ``{0}`` can be read. Its type ``json`` takes the escape of a NUL
+or of a lone surrogate, and refuses every operator on a value that holds one anywhere."""
 
 _Function = TypeVar("_Function", bound=type[FunctionElement[Any]])
 

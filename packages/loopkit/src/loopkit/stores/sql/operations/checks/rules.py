@@ -7,7 +7,7 @@ import attrs
 from sqlalchemy import ColumnElement, FromClause, String, Text, case, cast, func, literal_column, or_, select
 from sqlalchemy.sql.functions import FunctionElement
 
-from loopkit.stores.sql.schema.expressions import AnyColumn, AnySelect, in_sql
+from loopkit.stores.sql.schema.expressions import PG_READABLE_JSON, AnyColumn, AnySelect, in_sql
 
 __all__ = ["JsonField", "Rule", "RuleGroup", "differ", "literal", "literals", "rule"]
 
@@ -40,10 +40,10 @@ class RuleGroup:
 
 @in_sql(
     sqlite="CASE WHEN json_valid({0}) THEN json_extract({0}, '$.' || {1}) END",
-    postgresql="({0} ->> {1})",
+    postgresql=f"CASE WHEN {PG_READABLE_JSON} THEN {{0}} ->> {{1}} END",
 )
 class JsonField(FunctionElement[str]):
-    """One field of a JSON object, as text; NULL when the object lacks it."""
+    """One field of a JSON object, as text; NULL when the object lacks it or cannot be read."""
 
     type = Text()
     inherit_cache = True
