@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loopkit.core.ledger.calls import CallState, ModelCall
-from loopkit.core.outcome import Errored, Outcome
+from loopkit.core.outcome import Errored, Outcome, Produced
 from loopkit.core.run import Stage
 from tests.agents.model_server_helpers import MOODS, Answer, ModelServer, Request, completion, says
 from tests.agents.prompt_helpers import ask, prompt_stage
@@ -120,3 +120,14 @@ async def test_every_try_of_a_judge_is_booked(tmp_path: Path) -> None:
         call(input_tokens=11, output_tokens=7, cached_tokens=0, try_number=3, **common),
     ]
     assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("tokens", [10**13, 2**80])
+async def test_usage_that_cannot_be_true_was_not_told(tmp_path: Path, tokens: int) -> None:
+    """The answer counts, and its call is an answered one without tokens, which spends a budget."""
+    usage = {"prompt_tokens": tokens, "completion_tokens": 1, "total_tokens": 2}
+    book = Book()
+    with ModelServer([completion({"content": "A name"}, "stop", usage=usage)]) as server:
+        outcome = await asked(tmp_path, server.url, book, price={"input": 1, "output": 1})
+    assert outcome == Produced("A name")
+    assert plain(book.calls) == [call()]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic_ai.usage import RequestUsage, RunUsage
 
+from loopkit.agents.usage.prices import MAX_PRICE, Price
 from loopkit.agents.usage.reported_usage import ReportedUsage, nanos_of, read_usage
 
 OPENAI = {
@@ -82,12 +83,14 @@ def test_a_model_alone_is_a_call_that_told_nothing() -> None:
 @pytest.mark.parametrize(
     ("usage", "message"),
     [
-        ({"input_tokens": -1}, "has input_tokens .*, not a whole number of at least 0"),
-        ({"input_tokens": True}, "has input_tokens .*, not a whole number of at least 0"),
+        ({"input_tokens": -1}, "has input_tokens .*, not a whole number in 0..1000000000000"),
+        ({"input_tokens": True}, "has input_tokens .*, not a whole number in 0..1000000000000"),
         ({"output_tokens": "7"}, "has output_tokens '7', not a whole number"),
-        ({"input_tokens": 1.5}, "has input_tokens .*, not a whole number of at least 0"),
-        ({"usd": -0.1}, "has usd .*, not a number of at least 0"),
-        ({"usd": float("nan")}, "has usd .*, not a number of at least 0"),
+        ({"input_tokens": 1.5}, "has input_tokens .*, not a whole number in 0..1000000000000"),
+        ({"input_tokens": 10**12 + 1}, "has input_tokens .*, not a whole number in 0..1000000000000"),
+        ({"usd": 1_000_001}, "has usd .*, not a number in 0..1000000"),
+        ({"usd": -0.1}, "has usd .*, not a number in 0..1000000"),
+        ({"usd": float("nan")}, "has usd .*, not a number in 0..1000000"),
         ({"prompt_tokens_details": {"cached_tokens": "x"}}, "has prompt_tokens_details.cached_tokens 'x', not a whole"),
         ({}, "holds none of input_tokens"),
         ({"model": "m"}, "holds none of input_tokens"),
@@ -105,3 +108,9 @@ def test_unusable_usage_is_named(usage: Any, message: str) -> None:
 def test_money_is_exact() -> None:
     """An amount is taken as it is written."""
     assert (nanos_of(0.1), nanos_of(1e-9), nanos_of(0), nanos_of(None)) == (100_000_000, 1, 0, None)
+
+
+def test_the_price_of_a_call_fits_the_sums() -> None:
+    """Prices and tokens that are both as large as they may be come to more than a 64-bit number holds."""
+    price = Price(input=MAX_PRICE, output=MAX_PRICE)
+    assert price.nanos(ReportedUsage(input_tokens=10**12, output_tokens=10**12)) == 10**15

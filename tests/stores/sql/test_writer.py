@@ -107,14 +107,17 @@ async def test_a_refused_call_takes_no_neighbour_with_it(store: SqlStore) -> Non
     assert await store.check() == []
 
 
-async def test_an_artifact_that_is_there_already_is_not_written_again(store: SqlStore) -> None:
-    """The same call made again, after nobody answered the first, gives the run; another result is refused."""
+async def test_an_artifact_that_is_there_already_is_not_written_again(
+    store: SqlStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same call made again, after nobody answered the first, gives the run; another is refused and logged."""
     held = await start_one(store)
     change = machine.advance(held.run, Produced("a"))
     run = await store.record(held.lease, change)
     assert await store.record(held.lease, change) == run
     with pytest.raises(LeaseLost):
         await store.record(held.lease, machine.advance(held.run, Produced("b")))
+    assert f"run {held.run.id}: the database refused a write: " in caplog.text
     assert await store.check() == []
 
 

@@ -301,10 +301,16 @@ async def _request(
 
 
 def _used(usage: Any) -> ReportedUsage:
-    """Return the tokens of a response; the library has zeros where the server told none."""
+    """Return the tokens of a response; the library has zeros where the server told none.
+
+    Counts that cannot be true count as none: the model has answered, and what that cost is not known.
+    """
     if getattr(usage, "unmeasured_requests", 0) or not (usage.input_tokens or usage.output_tokens):
         return NO_USAGE
-    return read_usage(usage)
+    try:
+        return read_usage(usage)
+    except ValueError:
+        return NO_USAGE
 
 
 def _cost_nanos(endpoint: Endpoint, response: Any, used: ReportedUsage) -> int | None:

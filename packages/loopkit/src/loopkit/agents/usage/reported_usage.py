@@ -16,8 +16,11 @@ from loopkit.core.values import value
 __all__ = ["NO_USAGE", "ReportedUsage", "nanos_of", "read_usage"]
 
 MAX_MODEL_CHARS: Final = 200
-_MOST_TOKENS: Final = 2**53
-_MOST_USD: Final = 1e9
+MOST_TOKENS: Final = 10**12
+"""Most tokens of one call: a run's sums, which are 64-bit numbers, have room for nine million such calls."""
+MOST_USD: Final = 1e6
+"""Highest price of one call in US dollars: a run's sum in nano-dollars has room for nine thousand such calls."""
+_MOST_NANOS: Final = int(MOST_USD) * NANOS_PER_USD
 
 _INPUT: Final = (("input_tokens",), ("prompt_tokens",))
 _OUTPUT: Final = (("output_tokens",), ("completion_tokens",))
@@ -95,8 +98,10 @@ def read_usage(
 
 
 def nanos_of(usd: float | Decimal | None) -> int | None:
-    """Return an amount of US dollars in whole nano-dollars; None stays None."""
-    return None if usd is None else round(Decimal(repr(usd) if isinstance(usd, float) else usd) * NANOS_PER_USD)
+    """Return an amount of US dollars, at most :data:`MOST_USD`, in whole nano-dollars; None stays None."""
+    if usd is None:
+        return None
+    return min(round(Decimal(repr(usd) if isinstance(usd, float) else usd) * NANOS_PER_USD), _MOST_NANOS)
 
 
 class _Source:
@@ -114,8 +119,8 @@ class _Source:
                 continue
             if isinstance(found, float) and found.is_integer():
                 found = int(found)
-            if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= _MOST_TOKENS:
-                raise ValueError(f"has {'.'.join(path)} {_shown(found)}, not a whole number of at least 0")
+            if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= MOST_TOKENS:
+                raise ValueError(f"has {'.'.join(path)} {_shown(found)}, not a whole number in 0..{MOST_TOKENS}")
             return found
         return None
 
@@ -128,8 +133,8 @@ class _Source:
             if isinstance(found, Decimal):
                 found = float(found)
             usable = isinstance(found, int | float) and not isinstance(found, bool)
-            if not usable or not math.isfinite(found) or not 0 <= found <= _MOST_USD:
-                raise ValueError(f"has {'.'.join(path)} {_shown(found)}, not a number of at least 0")
+            if not usable or not math.isfinite(found) or not 0 <= found <= MOST_USD:
+                raise ValueError(f"has {'.'.join(path)} {_shown(found)}, not a number in 0..{MOST_USD:.0f}")
             return float(found)
         return None
 

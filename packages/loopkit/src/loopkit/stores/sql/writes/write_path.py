@@ -4,6 +4,7 @@ Two lanes: the writer's, where requests that wait together are written together,
 connection of its own, so that a writer that waits for a lock cannot lose a lease.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -32,6 +33,8 @@ from loopkit.stores.sql.writes.transactions import Transactions
 from loopkit.stores.sql.writes.writer import Writer
 
 __all__ = ["EventCounts", "WritePath"]
+
+logger = logging.getLogger("loopkit.stores")
 
 MOST_COUNTS: Final = 100_000
 """Most leases whose number of events a store remembers; that of another is read when it writes."""
@@ -245,9 +248,13 @@ class WritePath:
         if isinstance(error, LoopkitError) or artifact is None:
             raise outcomes.refusal_of(error)
         lease = request.lease
-        return await self._transactions.read(
-            lambda connection: outcomes.run_with_artifact(connection, lease, artifact, self._clock())
-        )
+        try:
+            return await self._transactions.read(
+                lambda connection: outcomes.run_with_artifact(connection, lease, artifact, self._clock())
+            )
+        except LeaseLost:
+            logger.warning("run %s: %s", lease.run_id, outcomes.refusal_of(error))
+            raise
 
 
 async def _pause_after(run: Run) -> None:
