@@ -10,7 +10,7 @@ from loopkit_cli.settings import SHARED, T, settings_of
 
 
 class Command(click.Command):
-    """Command with the shared options; its :class:`Settings` are ``ctx.obj``."""
+    """Command with the shared options; its :class:`~.settings.Settings` are ``ctx.obj``."""
 
     def __init__(self, name: str | None, *, params: list[click.Parameter] | None = None, **attributes: Any) -> None:
         super().__init__(name, params=[*(params or []), *SHARED], **attributes)
@@ -41,5 +41,5 @@ def command(name: str, *, examples: str) -> Callable[[Callable[..., Any]], Comma
 
 
 def pass_settings(function: Callable[..., T]) -> Callable[..., T]:
-    """Pass the :class:`Settings` of the command to the function as its first argument."""
+    """Pass the :class:`~.settings.Settings` of the command to the function as its first argument."""
     return click.pass_obj(function)

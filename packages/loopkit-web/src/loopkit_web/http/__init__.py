@@ -8,6 +8,8 @@ framework each route would declare its checks by itself; that is why these modul
 
 ``call`` and ``site`` hold what belongs to one request and to one app. ``request_checks``, ``access``,
 ``request_values`` and ``json_schema`` check requests; ``problems``, ``json_response`` and ``event_stream`` make
-responses; ``shared_reads`` lets requests share a read; ``openapi`` describes the table. Imports nothing else of
+responses, ``content_coding`` compresses them, and ``unread_body`` lets them go before their request is read.
+``shared_reads`` lets requests share a read, ``stop_signals`` end event streams with the server, and ``openapi``
+describes the table. Imports nothing else of
 ``loopkit_web`` and calls no method of a store except to close it: what is read or changed is decided by the endpoints.
 """

@@ -4,7 +4,7 @@ To add a page, write ``async def handler(call: Call) -> Response`` and a row in
 ``loopkit_web.dashboard.page_table.PAGES``::
 
     Endpoint(method="GET", path="/agents/{run_id}", handler=show_run, permission=Permission.VIEW, page=True)
-    Endpoint(method="POST", path="/agents/start", handler=take_start_form, permission=Permission.START,
+    Endpoint(method="POST", path="/agents/start", handler=submit_form, permission=Permission.START,
              body=Form, page=True)
 
 A ``page`` ignores unknown query parameters, and its problems are shown as HTML. Host, origin, permission, query and

@@ -1,9 +1,12 @@
 """Agents and their stages, as the runner calls them.
 
-``agent`` holds an agent, ``stage_spec`` a stage with its options, and ``stage_factories`` makes such stages in Python;
-``config`` loads agents from agents.yaml. ``stages`` holds Python callables and programs, ``prompt`` the stages that are
-prompts. ``stage_call`` calls a stage with its timeout and retries; what the stage returned is read strictly by
-``results``, and what it raised is described by ``error_text``.
+``agent`` holds an agent, ``stage_spec`` a stage with its options, ``evaluators`` a panel, and ``run_title`` the titles
+of runs; ``stage_factories`` makes stages in Python, and ``config`` loads agents from agents.yaml, both with the checks
+of ``setting_checks``. ``stages`` holds Python callables and programs, ``prompt`` the stages that are prompts; their
+files are filled by ``template`` in the sandbox of ``template_sandbox``. ``context`` holds the protocol of a stage and
+what each call gets, and ``stage_call`` calls a stage with its timeout and retries. What the stage returned is read
+strictly by ``results`` through ``json_values``; what it raised is described by ``error_text`` and ``error_place``,
+without the ``secret_values``; what its models used is read and booked by ``usage``.
 """
 
 from loopkit.agents.agent import Agent, StageBody, StageContext, StageSpec

@@ -1,8 +1,11 @@
 """Runners: they claim runs, call the stages of their agents, and record what came of them.
 
 ``worker`` claims runs and works many at once; ``run_once`` works a single one. ``held_run`` is the loop of one run: it
-writes through ``run_writer`` and calls its stages under ``stage_watch``. ``keeper`` renews the leases from a thread;
-``loop_watch`` logs an event loop that a stage blocks. ``environment`` holds what a simulation replaces.
+writes through ``run_writer``, with the log lines that ``logs`` keeps, calls its stages under ``stage_watch`` and its
+panel through ``verdicts``, keeps its ``accounts``, and ends with an ``end_report``. ``keeper`` renews the leases from a
+thread; ``loop_watch`` logs an event loop that a stage blocks. ``metrics`` counts what happens, and ``openmetrics``
+writes the counts as text. ``runner_context`` holds what all held runs share, ``stop_request`` the stop of a runner,
+``task_groups`` the task groups of both, and ``environment`` what a simulation replaces.
 """
 
 from loopkit.core.lease import HEARTBEAT

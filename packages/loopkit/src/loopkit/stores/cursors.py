@@ -1,4 +1,4 @@
-"""Cursors of the run list, and the lengths of pages: the one place that bounds them."""
+"""Cursors of the run list, and the bounds of the lengths of pages."""
 
 import base64
 import json

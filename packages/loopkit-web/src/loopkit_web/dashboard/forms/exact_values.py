@@ -46,7 +46,7 @@ def fill_exactly(schema: Schema, inputs: Mapping[str, Any], depth: int = 0) -> E
     """Return the values of the fields for these inputs, with JSON where a control cannot hold a value.
 
     Args:
-        depth: depth that the inputs begin with; see :func:`.first_depth`.
+        depth: depth that the inputs begin with; see :func:`.widgets.first_depth`.
     """
     values = fill_fields(schema, inputs, depth)
     root = resolved(schema, schema)

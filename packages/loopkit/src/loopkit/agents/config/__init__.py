@@ -1,1 +1,3 @@
-"""Agents from a file: ``yaml_document`` parses YAML with the line of each value, ``agents_yaml`` builds the agents."""
+"""Agents from a file: ``yaml_document`` parses YAML with the line of each value, ``stage_settings`` reads the stages,
+checks and judges of an agent, and ``agents_yaml`` builds the agents.
+"""

@@ -1,4 +1,4 @@
-"""The meaning of a database error for the caller: the one place that reads drivers' error codes."""
+"""The meaning of a database error for the caller, read from the error codes of drivers."""
 
 import re
 import sqlite3
@@ -55,7 +55,7 @@ _READ_ONLY_TRANSACTION: Final = "25006"
 
 
 def classify(error: BaseException) -> Failure:
-    """Return the class of an error of SQLAlchemy, of a driver or of :mod:`libsql_client`."""
+    """Return the class of an error of SQLAlchemy, of a driver or of our client of libSQL."""
     if isinstance(error, PoolTimeout):
         return Failure.PASSING
     original = _original(error)

@@ -141,12 +141,12 @@ EVENT_NAMES: Final = ("id", "run_id", "event_type", "stage", "attempt", "message
 EVENT_COLUMNS: Final = tuple(events.c[name] for name in EVENT_NAMES)
 
 ARTIFACT_INFO_NAMES: Final = ("id", "run_id", "attempt", "artifact_type", "filename", "is_json", "created_at")
-"""Names of the values that :func:`artifact_info` reads, in order."""
+"""Names of the values that :func:`artifact_infos_of` reads, in order."""
 
 ARTIFACT_INFO_COLUMNS: Final = tuple(artifacts.c[name] for name in ARTIFACT_INFO_NAMES)
 
 ARTIFACT_NAMES: Final = (*ARTIFACT_INFO_NAMES, "content")
-"""Names of the values that :func:`artifact` reads, in order."""
+"""Names of the values that :func:`artifacts_of` reads, in order."""
 
 ARTIFACT_COLUMNS: Final = tuple(artifacts.c[name] for name in ARTIFACT_NAMES)
 

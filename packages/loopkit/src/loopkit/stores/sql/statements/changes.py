@@ -54,7 +54,7 @@ SUMS: Final[ColumnTypes] = {
     "unpriced_calls": INTEGER,
     "stage_seconds": REAL,
 }
-"""Columns of the run's row with the sums of its spending, in the order of :attr:`Change.sums`."""
+"""Columns of the run's row with the sums of its spending, in the order of ``Change.sums``."""
 LEASE: Final[ColumnTypes] = {"run_id": TEXT, "lease_id": TEXT, "claimed_by": TEXT, "fencing_token": BIGINT}
 CHANGE: Final[ColumnTypes] = {
     **LEASE,

@@ -1,6 +1,6 @@
 """Batches, and the executor's duties: to perform a batch in one transaction, and to find out whether it was committed.
 
-The executors are in :mod:`sqlite_executor`, :mod:`postgresql_executor` and :mod:`libsql_executor`. Each keeps one
+The executors are in ``sqlite_executor``, ``postgresql_executor`` and ``libsql_executor``. Each keeps one
 connection and is used by one thread at a time; after an error it drops the connection and opens a new one.
 """
 
