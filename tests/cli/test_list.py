@@ -26,7 +26,7 @@ def test_list_goes_on_by_cursor(cli: Program) -> None:
     assert [run["id"] for run in first["runs"]] == [runs[2], runs[1]]
     last = cli.good("list", "--cursor", first["nextCursor"], "--json").json
     assert ([run["id"] for run in last["runs"]], last["nextCursor"]) == ([runs[0]], None)
-    assert f"--cursor {first['nextCursor']}" in cli.good("list", "--limit", "2").stderr
+    assert f"add --cursor {first['nextCursor']} to the same command" in cli.good("list", "--limit", "2").stderr
 
 
 def test_list_reads_as_a_table(cli: Program) -> None:

@@ -80,7 +80,7 @@ def list_(
     headings = ("RUN", "AGENT", "STATUS", "CYCLE", "CREATED", "WORKED FOR", *(["TITLE"] if is_labelled else []))
     output.write_table(headings, ((*_row(run, now), *([_labels(run)] if is_labelled else [])) for run in page.runs))
     if page.next_cursor is not None:
-        output.note(f"There are more: loopkit-cli list --cursor {page.next_cursor}")
+        output.note(f"There are more runs: add --cursor {page.next_cursor} to the same command")
 
 
 def _row(run: Run, now: datetime) -> tuple[str, ...]:
