@@ -11,7 +11,7 @@ from loopkit.agents.setting_checks import number, text
 from loopkit.core.panel.panel_rules import CriterionRule
 from loopkit.errors import InvalidConfig
 
-__all__ = ["AnyCriterion", "Criterion", "as_criteria", "check_part_name", "read_weight"]
+__all__ = ["AnyCriterion", "Criterion", "as_criteria", "check_part_name", "check_weight"]
 
 MAX_NAME_CHARS: Final = 100
 MAX_WEIGHT: Final = 1e9
@@ -29,7 +29,7 @@ def check_part_name(name: object, *, key: str) -> None:
         raise InvalidConfig(f"must be 1 to {MAX_NAME_CHARS} printable characters", key=key)
 
 
-def read_weight(weight: object, *, may_be_zero: bool) -> None:
+def check_weight(weight: object, *, may_be_zero: bool) -> None:
     """Check a weight.
 
     Raises:
@@ -43,7 +43,7 @@ def read_weight(weight: object, *, may_be_zero: bool) -> None:
 
 
 def _check_weight(_: object, __: Any, value: object) -> None:
-    read_weight(value, may_be_zero=False)
+    check_weight(value, may_be_zero=False)
 
 
 def _check_answer(_: object, attribute: Any, value: object) -> None:

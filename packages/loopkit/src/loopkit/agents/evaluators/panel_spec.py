@@ -13,7 +13,7 @@ import attrs
 from loopkit.agents.context import StagePlace, StageRole
 from loopkit.agents.error_text import kind_of
 from loopkit.agents.evaluators.check_body import CheckBody
-from loopkit.agents.evaluators.criterion import Criterion, as_criteria, check_part_name, read_weight
+from loopkit.agents.evaluators.criterion import Criterion, as_criteria, check_part_name, check_weight
 from loopkit.agents.prompt.prompt_stage import MAX_SAMPLES, PromptStage
 from loopkit.agents.setting_checks import integer, number
 from loopkit.agents.stage_spec import StageLike, StageSpec, as_spec
@@ -40,17 +40,13 @@ def _as_check_spec(value: StageLike) -> StageSpec:
     return spec if isinstance(spec.body, CheckBody) else attrs.evolve(spec, body=CheckBody(spec.body))
 
 
-def _as_judge_spec(value: StageLike) -> StageSpec:
-    return as_spec(value)
-
-
 def _check_name(_: object, attribute: Any, value: object) -> None:
     if value is not None:
         check_part_name(value, key=attribute.name)
 
 
 def _check_weight(_: object, __: Any, value: object) -> None:
-    read_weight(value, may_be_zero=True)
+    check_weight(value, may_be_zero=True)
 
 
 @attrs.frozen
@@ -76,7 +72,7 @@ class Judge:
         InvalidConfig: a value cannot be used; ``key`` names it.
     """
 
-    stage: StageSpec = attrs.field(converter=_as_judge_spec)
+    stage: StageSpec = attrs.field(converter=as_spec)
     name: str | None = attrs.field(default=None, kw_only=True, validator=_check_name)
     """Name, unique in its panel; None: that of the callable, program or prompt file."""
     weight: float = attrs.field(default=1, kw_only=True, validator=_check_weight)
