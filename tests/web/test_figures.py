@@ -11,8 +11,8 @@ import pytest
 import loopkit
 from loopkit import Agent, MemoryStore
 from loopkit.errors import StorageUnavailable
+from loopkit.fleet import runner_state
 from loopkit.storage import AgentStats, RunnerInfo, RunPage, RunQuery
-from loopkit_web.fleet import runner_state
 from tests.web.app_helpers import client, make_app, namer, started, work
 
 INFO = RunnerInfo(id="r", name="host:7", version="1", agents=("namer",), slots=4, age=timedelta())

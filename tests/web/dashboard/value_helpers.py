@@ -5,9 +5,10 @@ from typing import Any
 
 from loopkit.core.journal import Artifact, ArtifactType
 from loopkit.core.run import Run, RunStatus
+from loopkit.fleet import Backlog, RunnerEntry, RunnerList, RunnerState
 from loopkit.storage import Overview
 from loopkit_web.dashboard.views.runners_view import FleetView, fleet_view
-from loopkit_web.fleet import Backlog, FleetSnapshot, RunnerEntry, RunnerList, RunnerState
+from loopkit_web.fleet import FleetSnapshot
 
 START = datetime(2026, 11, 22, 9, tzinfo=UTC)
 

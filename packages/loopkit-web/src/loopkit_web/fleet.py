@@ -1,4 +1,4 @@
-"""Runners with their states and runs, and the backlog of each agent, as the API and the pages read them."""
+"""Runners with their states and runs, and the backlog of each agent, in reads that pages share."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,21 +8,14 @@ import attrs
 from anyio import to_thread
 
 from loopkit.core.run import Run
-from loopkit.fleet import Backlog, RunnerEntry, RunnerList, RunnerState, runner_list, runner_state
-from loopkit.fleet import read_runner_list as read_runners_of_store
+from loopkit.fleet import RunnerList, runner_list
 from loopkit.storage import Overview, RunnerInfo
 from loopkit_web.http.call import Call
 
 __all__ = [
-    "Backlog",
     "FleetSnapshot",
-    "RunnerEntry",
-    "RunnerList",
-    "RunnerState",
     "read_fleet",
     "read_fleet_with_runs",
-    "read_runner_list",
-    "runner_state",
 ]
 
 _MAX_CHARS: Final = 200
@@ -35,11 +28,6 @@ class FleetSnapshot:
 
     listing: RunnerList
     overview: Overview
-
-
-async def read_runner_list(call: Call) -> RunnerList:
-    """Read the runners, the runs they hold and the backlog now; all empty if the store keeps no such figures."""
-    return await read_runners_of_store(call.store)
 
 
 async def read_fleet(call: Call) -> FleetSnapshot | None:

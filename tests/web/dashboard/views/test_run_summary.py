@@ -3,11 +3,11 @@
 import attrs
 
 from loopkit.core.run import RunStatus, Stage
+from loopkit.fleet import RunnerState
 from loopkit_web.dashboard.views.evaluations import Criterion, EvaluationView
 from loopkit_web.dashboard.views.run_summary import run_summary
 from loopkit_web.dashboard.views.stage_failure import StageFailure
 from loopkit_web.dashboard.views.status import Tone
-from loopkit_web.fleet import RunnerState
 from tests.web.dashboard.value_helpers import START, make_fleet, make_run, make_runner
 
 

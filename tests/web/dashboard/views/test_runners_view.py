@@ -1,7 +1,7 @@
 """Tests of runners and their backlog as the pages show them."""
 
+from loopkit.fleet import Backlog, RunnerState
 from loopkit_web.dashboard.views.runners_view import fleet_view, host_and_pid
-from loopkit_web.fleet import Backlog, RunnerState
 from tests.web.dashboard.value_helpers import make_fleet, make_run, make_runner
 
 

@@ -3,8 +3,8 @@
 from typing import Final
 
 from loopkit.core.run import Run
-from loopkit.fleet import Stats
-from loopkit_web import actions, fleet
+from loopkit.fleet import RunnerList, Stats
+from loopkit_web import actions
 from loopkit_web.api import (
     agents,
     artifacts,
@@ -180,7 +180,7 @@ API: Final[tuple[Endpoint, ...]] = (
         permission=Permission.VIEW,
         summary="List the runners seen in the last 24 hours, and the backlog of each agent",
         tag="agents",
-        responses=_ok(fleet.RunnerList, "The runners with the runs they hold, and the backlog."),
+        responses=_ok(RunnerList, "The runners with the runs they hold, and the backlog."),
     ),
     Endpoint(
         method="GET",

@@ -7,11 +7,10 @@ from typing import Final
 from anyio import to_thread
 from starlette.responses import Response
 
+from loopkit.fleet import RunnerEntry, RunnerState, read_runner_list
 from loopkit.runner import METRICS
 from loopkit.runner.openmetrics import MEDIA_TYPE, family_lines, openmetrics_text
 from loopkit.storage import AgentStats
-from loopkit_web.api.figures import agent_stats
-from loopkit_web.fleet import RunnerEntry, RunnerState, read_runner_list
 from loopkit_web.http.call import Call
 
 __all__ = ["get_metrics"]
@@ -23,8 +22,8 @@ LabelledValue = tuple[dict[str, str], float]
 
 async def get_metrics(call: Call) -> Response:
     """``GET /api/metrics``: figures of the store, and counters of the runners in this process, as OpenMetrics."""
-    agents = await agent_stats(call)
-    runners = (await read_runner_list(call)).runners
+    agents = await call.statistics.stats() if call.statistics is not None else ()
+    runners = (await read_runner_list(call.store)).runners
     text = await to_thread.run_sync(_text, agents, runners, call.site.streams.open)
     return Response(text, media_type=MEDIA_TYPE)
 

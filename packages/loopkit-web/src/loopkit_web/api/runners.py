@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from loopkit_web.fleet import read_runner_list
+from loopkit.fleet import read_runner_list
 from loopkit_web.http.call import Call
 from loopkit_web.http.json_response import json_response
 
@@ -11,4 +11,4 @@ __all__ = ["get_runners"]
 
 async def get_runners(call: Call) -> Response:
     """``GET /api/runners``: the runners seen in the last 24 hours, and the backlog of each agent."""
-    return await json_response(call, await read_runner_list(call))
+    return await json_response(call, await read_runner_list(call.store))

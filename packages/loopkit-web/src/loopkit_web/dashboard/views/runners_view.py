@@ -9,11 +9,12 @@ from typing import Final
 import attrs
 
 from loopkit.core.run import Run
+from loopkit.fleet import Backlog, RunnerEntry, RunnerState
 from loopkit.storage import Overview
 from loopkit_web.dashboard.markup import display_text
 from loopkit_web.dashboard.markup.bidi_text import isolated
 from loopkit_web.dashboard.markup.text_allowance import TextAllowance, cut
-from loopkit_web.fleet import Backlog, FleetSnapshot, RunnerEntry, RunnerState
+from loopkit_web.fleet import FleetSnapshot
 from loopkit_web.http.site import VERSION
 
 __all__ = ["FleetView", "RunnerRow", "WaitingAgent", "fleet_view", "host_and_pid", "host_names"]
