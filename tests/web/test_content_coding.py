@@ -1,6 +1,7 @@
 """Compression of pages."""
 
 import pytest
+from starlette.datastructures import Headers
 
 from loopkit_web.http.content_coding import accepts_gzip
 from tests.web.app_helpers import client, make_app
@@ -16,7 +17,7 @@ from tests.web.app_helpers import client, make_app
 )  # fmt: skip
 def test_a_quality_of_zero_is_a_refusal(header: str, accepted: bool) -> None:
     """``q=0`` means that a coding is not wanted, and ``*`` every coding that is not named."""
-    assert accepts_gzip(header) is accepted
+    assert accepts_gzip(Headers({"Accept-Encoding": header})) is accepted
 
 
 async def test_pages_are_compressed_for_clients_that_accept_it() -> None:

@@ -69,7 +69,7 @@ async def _get_asset(call: Call) -> Response:
     if asset is None or asset.hash != call.path["hash"]:
         raise Refused(ProblemCode.NOT_FOUND)
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
-    if accepts_gzip(", ".join(call.request.headers.getlist("accept-encoding"))):
+    if accepts_gzip(call.request.headers):
         return Response(asset.gzipped, media_type=asset.media_type, headers={**headers, "Content-Encoding": "gzip"})
     return Response(asset.content, media_type=asset.media_type, headers=headers)
 

@@ -7,6 +7,7 @@ import gzip
 from typing import Final
 
 from anyio import to_thread
+from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from loopkit_web.http.call import Call
@@ -19,13 +20,13 @@ _MOST_BYTES_IN_THE_LOOP: Final = 32 * 1024
 _LEVEL: Final = 5
 
 
-def accepts_gzip(accept_encoding: str) -> bool:
-    """Return True if a response may be sent with gzip.
+def accepts_gzip(headers: Headers) -> bool:
+    """Return True if a request with these headers may be answered with gzip.
 
     Source: RFC 9110, section 12.5.3: a quality of 0 means "not acceptable"; ``*`` stands for every coding not named.
     """
     qualities: dict[str, float] = {}
-    for part in accept_encoding.lower().split(","):
+    for part in ",".join(headers.getlist("accept-encoding")).lower().split(","):
         coding, *parameters = (text.strip() for text in part.split(";"))
         if coding:
             qualities["gzip" if coding == "x-gzip" else coding] = _quality(parameters)
@@ -51,7 +52,7 @@ async def compress_page(call: Call, response: Response) -> None:
     body = response.body
     if len(body) < _LEAST_BYTES or "content-encoding" in response.headers:
         return
-    if not accepts_gzip(", ".join(call.request.headers.getlist("accept-encoding"))):
+    if not accepts_gzip(call.request.headers):
         return
     if len(body) <= _MOST_BYTES_IN_THE_LOOP:
         response.body = gzip.compress(body, _LEVEL, mtime=0)
