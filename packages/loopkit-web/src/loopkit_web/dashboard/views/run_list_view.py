@@ -49,6 +49,8 @@ _MAX_CHARS: Final = 1_000
 """Characters of each text of a run that are read: its subject has at most 90."""
 _MAX_AGENTS: Final = 200
 """Most agents to filter by."""
+_MAX_NAME: Final = 200
+"""Characters of the name of an agent to filter by; none with a longer name is offered."""
 _CHIPS: Final = (
     StatusKind.RUNNING,
     StatusKind.QUEUED,
@@ -243,7 +245,7 @@ def run_list_view(
         rows=rows,
         next_path=filters.path(cursor=page.next_cursor) if page.next_cursor else None,
         total=total,
-        agents=tuple(islice((name for name in names if len(name) <= _MAX_AGENTS), _MAX_AGENTS)),
+        agents=tuple(islice((name for name in names if len(name) <= _MAX_NAME), _MAX_AGENTS)),
         is_live=any(not row.run.ended for row in rows),
     )
 

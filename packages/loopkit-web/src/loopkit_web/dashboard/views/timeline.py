@@ -31,11 +31,6 @@ _MAX_NAME: Final = 60
 """Characters of an exception's name and place, once the tracebacks have taken what they may."""
 _MAX_TRACEBACKS_BYTES: Final = 160_000
 """Bytes that all tracebacks of a window may take in the page; further ones are left out."""
-_STAGE_LABELS: Final[Mapping[Stage, str]] = {
-    Stage.PRODUCING: "Produce",
-    Stage.EVALUATING: "Evaluate",
-    Stage.REVISING: "Revise",
-}
 _SHOWN_ELSEWHERE: Final = frozenset({"score", "feedback", "criteria", "status", "reason"})
 """Metadata that the message, or the artifact below it, shows already; of a stored output its filename too."""
 
@@ -152,7 +147,7 @@ def _section(run: Run, number: int, stage: Stage | None, entries: list[Entry]) -
     is_current = run.status is RunStatus.RUNNING and number == run.current_attempt and stage is run.current_stage
     return Section(
         key=f"{number}-{stage.value if stage else 'around'}",
-        label=_STAGE_LABELS[stage] if stage else "",
+        label=stage.key.capitalize() if stage else "",
         entries=tuple(entries),
         start=entries[0].event.created_at,
         end=entries[-1].event.created_at,

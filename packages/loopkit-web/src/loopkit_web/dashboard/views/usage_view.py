@@ -19,7 +19,6 @@ __all__ = ["BudgetBar", "UsageRow", "UsageView", "has_usage", "usage_text", "usa
 
 _MAX_ROWS: Final = 300
 _MAX_NAME: Final = 100
-_STAGES: Final = {Stage.PRODUCING: "Produce", Stage.EVALUATING: "Evaluate", Stage.REVISING: "Revise"}
 
 
 @attrs.frozen(kw_only=True)
@@ -110,7 +109,7 @@ def _row(attempt: int, stage: Stage, judge: str, calls: Sequence[ModelCall]) -> 
     told = [call.seconds for call in calls if call.seconds is not None]
     return UsageRow(
         attempt=attempt,
-        stage=_STAGES[stage],
+        stage=stage.key.capitalize(),
         judge=display_text.shorten(judge, _MAX_NAME),
         calls=len(calls),
         models=display_text.shorten(", ".join(map(isolated, models)), _MAX_NAME),
