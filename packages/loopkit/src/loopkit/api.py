@@ -101,8 +101,8 @@ def new_run(
         InvalidInputs: the inputs do not fit the agent's schema.
         UnusableOption: ``agent`` is not an Agent, ``max_attempts`` not a whole number in 1..2147483647,
             ``pass_threshold`` not a number in 0..1, or too small for the agent's checks, ``cycle_id`` not text of
-            1 to 200 characters, ``title`` not 1 to 200 characters on one line, or ``tags`` not at most 20 texts of 1
-            to 50.
+            1 to 200 characters, ``title`` not 1 to 200 characters on one line, ``tags`` not at most 20 texts of 1
+            to 50, or ``budget`` not a Budget.
     """
     _check_agent(agent)
     given_inputs = {} if inputs is None else inputs
@@ -180,7 +180,7 @@ async def run(
         tags=tags,
         budget=budget,
     )
-    new = await _built(build, inputs)
+    new = await _build_run(build, inputs)
     storage = MemoryStore() if store is None else store
     _check_store(storage)
     _check_heartbeat_type(heartbeat)
@@ -231,7 +231,7 @@ async def submit(
     faults: list[Fault] = []
     for number, run_inputs in enumerate(inputs, 1):
         try:
-            new_runs.append(await _built(build, run_inputs))
+            new_runs.append(await _build_run(build, run_inputs))
         except InvalidInputs as error:
             place = f" (inputs {number} of {len(inputs)})" if len(inputs) > 1 else ""
             faults += [Fault(fault.pointer, fault.detail + place) for fault in error.faults]
@@ -240,7 +240,7 @@ async def submit(
     return await store.submit(new_runs)
 
 
-async def _built(build: Callable[[Any], NewRun], inputs: Any) -> NewRun:
+async def _build_run(build: Callable[[Any], NewRun], inputs: Any) -> NewRun:
     """Build a run; in a worker thread if its inputs have so many values that checking them takes long."""
     return await to_thread.run_sync(build, inputs) if strict_json.is_large(inputs) else build(inputs)
 

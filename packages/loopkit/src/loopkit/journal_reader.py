@@ -98,11 +98,9 @@ async def wait_for_events(store: Storage, run_id: str, *, after: int = 0) -> tup
     """
     pause = _FIRST_PAUSE_SECONDS
     while True:
-        ended = (
-            await store.get_run(run_id, max_chars=1)
-        ).ended  # asked first: an event written in between is still read
+        run = await store.get_run(run_id, max_chars=1)  # asked first: an event written in between is still read
         events = await store.list_events(run_id, after=after, limit=_PAGE)
-        if events or ended:
-            return events, ended and len(events) < _PAGE
+        if events or run.ended:
+            return events, run.ended and len(events) < _PAGE
         await anyio.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)

@@ -10,9 +10,10 @@ kept, so that the connections of their clients live on::
 
 import os
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -167,7 +168,10 @@ def run(
         LeaseLost: another runner took the run over.
         StorageUnavailable: the store gave no answer.
     """
-    options = _given(
+    start = partial(
+        api.run,
+        agent,
+        inputs,
         cycle_id=cycle_id,
         max_attempts=max_attempts,
         pass_threshold=pass_threshold,
@@ -176,7 +180,7 @@ def run(
         budget=budget,
         lifespan=lifespan,
     )
-    return call_in_background(_run(agent, inputs, store, options))
+    return call_in_background(_run(start, store))
 
 
 def run_sync(
@@ -195,7 +199,7 @@ def run_sync(
     """Make a run and work it in this thread to its end; all calls of one thread share an event loop.
 
     Args:
-        store: a store of :func:`loopkit.sync.open_store` or :func:`loopkit.open_store`, or a URL, which is opened and
+        store: a store of ``loopkit.sync.open_store`` or ``loopkit.open_store``, or a URL, which is opened and
             closed by the call; None: the run is kept in memory only.
 
     Raises:
@@ -210,7 +214,10 @@ def run_sync(
             "run_sync cannot be called while an event loop runs; use: await loopkit.run(...), or, where nothing can be "
             "awaited: loopkit.sync.run(...)"
         )
-    options = _given(
+    start = partial(
+        api.run,
+        agent,
+        inputs,
         cycle_id=cycle_id,
         max_attempts=max_attempts,
         pass_threshold=pass_threshold,
@@ -219,7 +226,7 @@ def run_sync(
         budget=budget,
         lifespan=lifespan,
     )
-    return run_in_thread_loop(_run(agent, inputs, store, options))
+    return run_in_thread_loop(_run(start, store))
 
 
 def submit(
@@ -240,12 +247,20 @@ def submit(
         InvalidInputs: some inputs do not fit the agent's schema; nothing was queued.
         UnusableOption: an argument is of the wrong type, or a limit is out of its range.
     """
-    limits = _given(cycle_id=cycle_id, max_attempts=max_attempts, pass_threshold=pass_threshold)
-    options = limits | _given(title=title, tags=tags, budget=budget)
 
     async def work() -> list[Run]:
         async with _opened(store) as storage:
-            return await api.submit(storage, agent, inputs, **options)
+            return await api.submit(
+                storage,
+                agent,
+                inputs,
+                cycle_id=cycle_id,
+                max_attempts=max_attempts,
+                pass_threshold=pass_threshold,
+                title=title,
+                tags=tags,
+                budget=budget,
+            )
 
     return call_in_background(work())
 
@@ -310,13 +325,12 @@ def follow(store: AnyStore, run_id: str, after: int = 0) -> Iterator[RunEvent]:
             return
 
 
-async def _run(
-    agent: Agent, inputs: Mapping[str, Any] | None, store: AnyStore | None, options: Mapping[str, Any]
-) -> Result:
+async def _run(start: Callable[..., Awaitable[Result]], store: AnyStore | None) -> Result:
+    """Make a run by ``api.run``, bound to its arguments, in the store."""
     if store is None:
-        return await api.run(agent, inputs, **options)
+        return await start()
     async with _opened(store) as storage:
-        return await api.run(agent, inputs, store=storage, **options)
+        return await start(store=storage)
 
 
 @asynccontextmanager
@@ -338,8 +352,3 @@ def _storage_of(store: SyncStore | Storage) -> Storage:
             "open one with: with loopkit.sync.open_store(url) as store"
         )
     return store
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    """Return the options that were given."""
-    return {name: value for name, value in options.items() if value is not None}
