@@ -273,7 +273,7 @@ class RunStatistics(Protocol):
         ...
 
     async def stats(self) -> list[AgentStats]:
-        """Return bounded figures of every agent that has runs, by name."""
+        """Return bounded figures of the same agents as :meth:`overview`, by name."""
         ...
 
 

@@ -207,4 +207,4 @@ class Overview:
     counts: Mapping[str, int]
     """Runs of all agents by status, and ``stalled``; each at most 1,000, which means 1,000 or more."""
     agents: tuple[AgentOverview, ...]
-    """Every agent that has runs, by name."""
+    """Every agent that has runs, by name; none with a name of more than 1,000 characters, which only others write."""

@@ -1,13 +1,14 @@
 """Lists and figures over runs as values: the readable reference of what the SQL queries return."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from loopkit.core.labels.words import Words
 from loopkit.core.run import Run, RunStatus
 from loopkit.storage import AgentOverview, AgentStats, Order, Overview, RunPage, RunQuery
 from loopkit.stores.cursors import NEWEST, clamp_runs, make_cursor, read_cursor
+from loopkit.stores.text_cuts import MAX_NAME_CHARS
 
 __all__ = ["matches", "overview", "page", "sort_key", "stats"]
 
@@ -77,11 +78,15 @@ def _milliseconds(moment: datetime) -> int:
 
 def overview(runs: Sequence[Run]) -> Overview:
     """Return the number of ``runs`` by status, and the backlog of every agent in them."""
-    agents = [
-        _overview(name, [run for run in runs if run.agent_name == name])
-        for name in sorted({r.agent_name for r in runs})
-    ]
+    agents = [_overview(name, runs_of_agent) for name, runs_of_agent in _by_agent(runs)]
     return Overview(counts=_counts(runs), agents=tuple(agents))
+
+
+def _by_agent(runs: Sequence[Run]) -> Iterator[tuple[str, list[Run]]]:
+    """Yield the name and the runs of every agent, by name; of none whose name is too long."""
+    for name in sorted({run.agent_name for run in runs}):
+        if len(name) <= MAX_NAME_CHARS:
+            yield name, [run for run in runs if run.agent_name == name]
 
 
 def _overview(agent: str, runs: list[Run]) -> AgentOverview:
@@ -109,9 +114,7 @@ def _oldest_queued(runs: Sequence[Run]) -> datetime | None:
 
 def stats(runs: Sequence[Run]) -> list[AgentStats]:
     """Return the figures of every agent in ``runs``, by name."""
-    return [
-        _stats(name, [run for run in runs if run.agent_name == name]) for name in sorted({r.agent_name for r in runs})
-    ]
+    return [_stats(name, runs_of_agent) for name, runs_of_agent in _by_agent(runs)]
 
 
 def _stats(agent: str, runs: list[Run]) -> AgentStats:

@@ -9,13 +9,24 @@ from loopkit.core.journal import Artifact, RunEvent
 from loopkit.core.labels.label_text import MAX_TAG_CHARS, MAX_TAGS
 from loopkit.core.run import Run
 
-__all__ = ["RUN_DOCUMENTS", "RUN_TEXTS", "cut_artifact", "cut_event", "cut_json_text", "cut_run", "cut_tags"]
+__all__ = [
+    "MAX_NAME_CHARS",
+    "RUN_DOCUMENTS",
+    "RUN_TEXTS",
+    "cut_artifact",
+    "cut_event",
+    "cut_json_text",
+    "cut_run",
+    "cut_tags",
+]
 
 RUN_TEXTS: Final = (
     *("agent_name", "cycle_id", "error_message", "claimed_by", "retry_of", "definition", "title"),
     "end_reason",
 )
 """Fields of a run that are text of any length, but for its id; its tags are a list."""
+MAX_NAME_CHARS: Final = 1_000
+"""Most characters of an agent's name in figures and searches; another program's agents with longer names have none."""
 RUN_DOCUMENTS: Final = ("inputs", "policy")
 """Fields of a run that are JSON of any length."""
 

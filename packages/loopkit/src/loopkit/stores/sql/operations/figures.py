@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, func, literal_colum
 
 from loopkit.core.run import ENDED, RunStatus
 from loopkit.storage import AgentOverview, AgentStats, Overview
-from loopkit.stores import cursors
+from loopkit.stores import cursors, text_cuts
 from loopkit.stores.sql.operations.label_filters import LAST_CHARACTER
 from loopkit.stores.sql.operations.run_list import agent_names
 from loopkit.stores.sql.schema import rows
@@ -73,7 +73,10 @@ _AGENTS: Final = agent_names(low=bindparam("low"), high=bindparam("high"), limit
 _EVERY_AGENT: Final = {"low": "", "high": LAST_CHARACTER}
 
 _ALL_COUNTS: Final = select(*(_count_of_all(status).label(status.value) for status in RunStatus))
-_STALLED: Final = select(runs.c.agent_name, func.count()).where(rows.is_stalled()).group_by(runs.c.agent_name)
+_beginning: Final = func.substr(
+    runs.c.agent_name, literal_column("1"), literal_column(str(text_cuts.MAX_NAME_CHARS + 1))
+)
+_STALLED: Final = select(_beginning, func.count()).where(rows.is_stalled()).group_by(_beginning)
 _QUEUED: Final = select(_count_of_agent(_with(RunStatus.QUEUED)))
 _agents: Final = _AGENTS.subquery("agents")
 
@@ -101,7 +104,7 @@ _LAST: Final = select(
 
 
 def overview(connection: Connection, clock: ClockParameters) -> Overview:
-    """Return the number of runs by status, and the backlog of every agent."""
+    """Return the number of runs by status, and the backlog of every agent whose name is not too long."""
     stalled = {name: min(count, cursors.NEWEST) for name, count in connection.execute(_STALLED, clock)}
     counts = dict(connection.execute(_ALL_COUNTS).mappings().one())
     counts["stalled"] = min(sum(stalled.values()), cursors.NEWEST)
@@ -129,7 +132,7 @@ def _overview(connection: Connection, row: AnyRow, stalled: int) -> AgentOvervie
 
 
 def stats(connection: Connection, clock: ClockParameters) -> list[AgentStats]:
-    """Return bounded figures of every agent that has runs, by name."""
+    """Return bounded figures of every agent that has runs, by name; of none whose name is too long."""
     names = connection.execute(_AGENTS, _EVERY_AGENT).scalars().all()
     return [_stats(connection, name, clock) for name in sorted(names)]
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     func,
     literal_column,
     or_,
@@ -31,7 +32,7 @@ from sqlalchemy.sql.selectable import Subquery
 
 from loopkit.core.run import ENDED, Run, RunStatus
 from loopkit.storage import Order, RunQuery
-from loopkit.stores import cursors
+from loopkit.stores import cursors, text_cuts
 from loopkit.stores.sql.databases.database import Database
 from loopkit.stores.sql.operations.label_filters import (
     LAST_CHARACTER,
@@ -153,13 +154,19 @@ def _names(connection: Connection, query: RunQuery) -> list[str] | None:
 
 
 def agent_names(*, low: AnyColumn, high: AnyColumn, limit: int) -> Select[str]:
-    """Select the names >= ``low`` and < ``high`` of agents that have runs; each costs one step in an index."""
+    """Select the names >= ``low`` and < ``high`` of agents that have runs; each costs one step in an index.
+
+    Names that are too long are left out; those that begin alike cost one step together.
+    """
     name = runs.c.agent_name
-    first = select(func.min(name).label("name")).where(name >= low, name < high)
-    names = first.cte("names", recursive=True)
-    following = select(func.min(name)).where(name > names.c.name, name < high).scalar_subquery()
+    lowest = case(
+        (func.length(func.min(name)) <= text_cuts.MAX_NAME_CHARS, func.min(name)),
+        else_=func.substr(func.min(name), 1, text_cuts.MAX_NAME_CHARS) + LAST_CHARACTER,
+    )
+    names = select(lowest.label("name")).where(name >= low, name < high).cte("names", recursive=True)
+    following = select(lowest).where(name > names.c.name, name < high).scalar_subquery()
     names = names.union_all(select(following).where(names.c.name.isnot(None)))
-    return select(names.c.name).where(names.c.name.isnot(None)).limit(limit)
+    return select(names.c.name).where(func.length(names.c.name) <= text_cuts.MAX_NAME_CHARS).limit(limit)
 
 
 _found_ids: Final[BindParameter[Sequence[str]]] = bindparam("found_ids", expanding=True)
