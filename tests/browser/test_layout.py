@@ -1,0 +1,145 @@
+"""Tests of the layout of runs with long names, tags, usage and many attempts: nothing overlaps or is cut off."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from loopkit.core import machine
+from loopkit.core.ledger.calls import ModelCall
+from loopkit.core.ledger.spent import Spent, added_spending
+from loopkit.core.outcome import Produced
+from loopkit.core.run import Stage
+from loopkit.storage import Held
+from loopkit_web import allow_all, create_app
+from tests.browser.conftest import Opener, open_page
+from tests.browser.seed_helpers import World, agents
+from tests.browser.server_helpers import InThread
+
+Seeded = tuple[str, dict[str, str]]
+
+WIDTHS = [320, 375, 768, 900, 1024, 1440]
+LONG_AGENT = "enterprise_contract_risk_and_obligations_summariser_v2"
+LONG_HOST = "build-runner-07.eu-central-1.compute.internal.example.com:188123"
+WIDE_TABLE = "| Plant | Country | Capacity | Nickel | Cobalt | Lithium | Contract | Partner |\n" + "|---" * 8 + "|\n"
+OUTPUT = "# Recycling\n\nSee [a report](https://example.com/report).\n\n" + WIDE_TABLE + "| Revolt Ett " * 8 + "|\n"
+
+
+async def score(world: World, held: Held, score: float) -> None:
+    """Write an attempt with this score, and a model call that is paid for."""
+    run = await world.store.get_run(held.run.id)
+    call = ModelCall(
+        id=f"{run.id}-{run.current_attempt}",
+        stage=run.current_stage or Stage.PRODUCING,
+        attempt=run.current_attempt,
+        model="openai:gpt-5-mini",
+        input_tokens=61_000,
+        output_tokens=220,
+        cost_nanos=139_480_000,
+    )
+    spent = Spent(calls=(call,), spending=added_spending([call], {}, stage_seconds=62))
+    world.clock.advance(62)
+    await world.store.record(held.lease, machine.advance(run, Produced(OUTPUT), spent=spent))
+    await world.evaluate(held, score, "Name the source.", 25, criteria={"supported": score, "comparability": 0.7})
+
+
+async def fill_crowded(world: World) -> dict[str, str]:
+    """Fill a store with runs that need much room, and return their ids."""
+    world.clock.set_back(timedelta(hours=1))
+    title = "Obligations of both parties in the agreement with Verkehrs- und Lagerhausgesellschaft, third revision"
+    tags = ("legal", "q4", "master-services-agreement-2026-third-revision", "needs-review")
+    queued = await world.submit(LONG_AGENT, {"notes": "n" * 300}, title=title, tags=tags, cycle_id="c" * 60)
+    passed = await world.submit(
+        "brief", {"topic": "Recycling"}, max_attempts=5, title="Recycling", tags=("energy", "q4")
+    )
+    held = await world.claim(passed, LONG_HOST)
+    for number in (0.42, 0.71, 0.79, 0.91):
+        await score(world, held, number)
+    many = await world.submit("brief", {"topic": "Permits"}, max_attempts=12, policy={"budget": {"usd": 12.5}})
+    held = await world.claim(many, LONG_HOST)
+    for number in range(9):
+        await score(world, held, number / 12)
+    world.clock.at = datetime.now(UTC)
+    await world.store.heartbeat([held.lease])
+    return {"queued": queued.id, "passed": passed.id, "many": many.id}
+
+
+@pytest.fixture(scope="module")
+def crowded() -> Iterator[Seeded]:
+    """A served dashboard with such runs: its URL, and the ids of the runs."""
+    world = World()
+    with start_blocking_portal() as portal:
+        ids = portal.call(fill_crowded, world)
+    with InThread(create_app(world.store, agents(), access=allow_all)) as url:
+        yield url, ids
+
+
+def element_at(page: Any, selector: str) -> str:
+    """Return the URL or tag name of what a click on the middle of an element reaches."""
+    reached: str = page.eval_on_selector(
+        selector,
+        """(one) => {
+            one.scrollIntoView({block: 'center'});
+            const box = one.getBoundingClientRect();
+            const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+            return top.closest('a')?.getAttribute('href') ?? top.tagName;
+        }""",
+    )
+    return reached
+
+
+@pytest.mark.parametrize("width", [375, 1440])
+def test_row_of_a_tagged_run_opens_the_run(width: int, opened: Opener, crowded: Seeded) -> None:
+    """A click on the row or the name reaches the run, one on a tag the list with that tag."""
+    url, ids = crowded
+    page = opened(viewport={"width": width, "height": 900})
+    open_page(page, url + "/agents")
+    row = f"#r-{ids['passed']}"
+    for part in ("b", ".c-score", ".c-status"):
+        assert element_at(page, f"{row} {part}") == f"/agents/{ids['passed']}"
+    assert element_at(page, f"{row} .tag") == "/agents?tag=energy"
+    assert element_at(page, f"{row} .tag + .tag") == "/agents?tag=q4"
+
+
+def test_boxes_of_rows_are_large_enough_to_touch(opened: Opener, crowded: Seeded) -> None:
+    """A touch within 15 px of the middle of a box reaches it and not the run's link; boxes end where scores end."""
+    url, ids = crowded
+    page = opened(viewport={"width": 375, "height": 900})
+    open_page(page, url + "/agents")
+    box = page.locator(f"#r-{ids['passed']} input")
+    score = page.locator(f"#r-{ids['passed']} .c-score").bounding_box()
+    assert abs(box.bounding_box()["x"] + box.bounding_box()["width"] - score["x"] - score["width"]) < 1
+    missed = box.evaluate(
+        """(one) => {
+            one.scrollIntoView({block: 'center'});
+            const {x, y, width} = one.getBoundingClientRect();
+            return [[-15, 0], [15, 0], [0, -15], [0, 15]].filter(([dx, dy]) =>
+                document.elementFromPoint(x + width / 2 + dx, y + width / 2 + dy)?.closest('label') !== one.parentNode);
+        }"""
+    )
+    assert missed == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_list_shows_long_names_without_overlap(width: int, opened: Opener, crowded: Seeded) -> None:
+    """Cells of a row are beside each other, names have 120 px, and no column is empty; the title of a run is seen."""
+    url, ids = crowded
+    page = opened(viewport={"width": width, "height": 900})
+    page.goto(url + "/agents")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wide = page.eval_on_selector_all(
+        "tr.run td:not(.c-pick)",
+        "(all) => all.filter((one) => one.scrollWidth > one.clientWidth + 1 && "
+        "getComputedStyle(one).overflowX === 'visible').map((one) => one.className)",
+    )
+    assert wide == []
+    for name, run_id in ids.items():
+        row = page.locator(f"#r-{run_id}").bounding_box()
+        cell = page.locator(f"#r-{run_id} .c-name").bounding_box()
+        last = page.locator(f"#r-{run_id} td:visible").last.bounding_box()
+        assert cell["width"] >= 120, name
+        assert row["x"] + row["width"] - last["x"] - last["width"] < 20 or width < 993
+        assert page.locator(f"#r-{run_id} .about").bounding_box()["width"] >= 80
+        assert page.locator(f"#r-{run_id} .c-usage").is_visible() == (width == 1440)
