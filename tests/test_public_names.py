@@ -45,7 +45,8 @@ def test_a_misspelt_name_is_an_error_of_the_type_checker(tmp_path: Path) -> None
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert done.stdout.splitlines() == [
-        f'{program}:{len(names) + 2}: error: Module has no attribute "Agnet"; maybe "Agent"?  [attr-defined]',
+    # What mypy remembers of a program that is the same in another folder has that folder.
+    assert [line.rpartition("/")[2] for line in done.stdout.splitlines()] == [
+        f'program.py:{len(names) + 2}: error: Module has no attribute "Agnet"; maybe "Agent"?  [attr-defined]',
         "Found 1 error in 1 file (checked 1 source file)",
     ]
