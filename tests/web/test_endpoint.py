@@ -32,10 +32,12 @@ ROUTES = Routes([row("/a/{run_id}"), row("/a/new"), row("/a/{run_id}/b/{name}"),
         ("/a/new/", None, {}),
         ("//a/new", None, {}),
         ("/A/new", None, {}),
+        ("/a/x\0", None, {}),
+        ("/a/1/b/\udcff", None, {}),
     ],
 )
 def test_a_literal_path_wins_and_a_name_is_one_segment(path: str, expected: str | None, names: dict[str, str]) -> None:
-    """A path matches one row or none; a segment is the value of its name, whatever it contains."""
+    """A path matches one row or none; a segment is the value of its name, if it is text that can be stored."""
     methods, values = ROUTES.find(path)
     assert {endpoint.path for endpoint in methods.values()} == ({expected} if expected else set())
     assert values == names

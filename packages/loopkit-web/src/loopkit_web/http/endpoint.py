@@ -105,7 +105,8 @@ class Routes:
     def _methods(self, path: str) -> dict[str, Endpoint]:
         if "{" not in path:
             return self._literal.setdefault(path, {})
-        pattern = re.compile(_NAME.sub(r"(?P<\1>[^/]+)", path))
+        # Text with a NUL or half a surrogate pair names nothing, and databases refuse to look for it.
+        pattern = re.compile(_NAME.sub(r"(?P<\1>[^/\\0\\ud800-\\udfff]+)", path))
         return self._patterns.setdefault(path, (pattern, {}))[1]
 
     def find(self, path: str) -> tuple[Mapping[str, Endpoint], Mapping[str, str]]:
