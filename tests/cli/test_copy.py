@@ -36,6 +36,17 @@ def test_everything_moves(cli: Program) -> None:
     assert cli.good("show", queued, "--json", *there).json["status"] == "passed"
 
 
+@pytest.mark.parametrize("text", ["no json", "{", '{"a": NaN}', '[-Infinity, 1e999, "\\u0000"]'])
+def test_text_that_is_no_json_moves(cli: Program, postgres_url: str, text: str) -> None:
+    """Another program left it in a column of JSON; PostgreSQL takes it as one JSON text, and that is no difference."""
+    cli.submit()
+    cli.sql(f"update workflow_runs set inputs = '{text}', policy = '{text}'")
+    cli.sql(f"update workflow_events set metadata = '{text}'")
+    assert cli.good("copy", "--to", postgres_url, "--json").json == {"copied": 1}
+    cli.good("worker", "--drain", "--database", postgres_url)
+    assert cli.good("list", "--json", "--database", postgres_url).json["runs"][0]["status"] == "failed"
+
+
 def test_a_copy_needs_an_empty_target_and_something_to_copy(cli: Program) -> None:
     """Also when the target is the source; the source stays open."""
     assert "there are no runs to copy" in cli.refused(1, "copy", "--to", "sqlite:///loopkit.db")

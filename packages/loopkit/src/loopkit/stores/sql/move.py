@@ -15,6 +15,7 @@ from loopkit.storage import Copying, RunQuery, Storage
 from loopkit.stores import open_store
 from loopkit.stores.sql.opener import open_for_copy
 from loopkit.stores.sql.operations import move_marks
+from loopkit.stores.sql.operations.export import as_imported
 from loopkit.stores.sql.store import SqlStore
 
 __all__ = ["MoveMarks", "move", "move_database"]
@@ -118,7 +119,7 @@ async def _compare(source: Copying, target: Copying) -> None:
     while True:
         originals, copies = await source.export_runs(after), await target.export_runs(after)
         for original, copied in zip_longest(originals, copies):
-            if original != copied:
+            if original is None or copied is None or as_imported(original) != copied:
                 raise ConflictError(
                     f"run {(original or copied)['run']['id']} is not the same in both databases; the old one stays in "
                     "use. Stop what works on the new one, delete it (or drop its tables) and copy again"

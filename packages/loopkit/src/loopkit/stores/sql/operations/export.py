@@ -17,7 +17,7 @@ from loopkit.stores.sql.schema.expressions import AnyColumn
 from loopkit.stores.sql.schema.tables import Json, artifacts, events, keys, runs, tags, usage, verdicts
 from loopkit.stores.sql.schema.timestamps import Time
 
-__all__ = ["MOST_BYTES", "ExportedRun", "export_runs", "import_runs", "is_empty"]
+__all__ = ["MOST_BYTES", "ExportedRun", "as_imported", "export_runs", "import_runs", "is_empty"]
 
 ExportedRun: TypeAlias = dict[str, Any]
 """One run as JSON: ``run`` is its row, and under each name of :data:`_PARTS` there is a list of rows."""
@@ -134,14 +134,32 @@ def _value(database: Database, column: AnyColumn, value: object) -> object:
         return None
     if column.type is Time:
         return database.time_parameter(wire.parse_instant(str(value)))
-    if column.type is Json and not _is_json(str(value)):
-        return json.dumps(value)  # text that another program left in a JSON column
-    return value
+    return _json_text(str(value)) if column.type is Json else value
+
+
+def as_imported(exported: Mapping[str, Any]) -> ExportedRun:
+    """Return an exported run as it is exported again after it was imported: text that is no JSON has become JSON."""
+    parts = {part: [_as_imported(table, row) for row in exported[part]] for part, table in _PARTS.items()}
+    return {**exported, "run": _as_imported(runs, exported["run"]), **parts}
+
+
+def _as_imported(table: Table, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    texts = [column.key for column in table.c if column.type is Json and row[column.key] is not None]
+    return {**row, **{key: _json_text(str(row[key])) for key in texts}}
+
+
+def _json_text(value: str) -> str:
+    """Return the text of a JSON column; what another program left there is made a JSON text where it is none."""
+    return value if _is_json(value) else json.dumps(value)
 
 
 def _is_json(value: str) -> bool:
     try:
-        json.loads(value)
+        json.loads(value, parse_constant=_refuse)  # NaN and Infinity, which Python alone reads
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
