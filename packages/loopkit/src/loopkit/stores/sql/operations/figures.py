@@ -15,7 +15,7 @@ from loopkit.stores import cursors, text_cuts
 from loopkit.stores.sql.operations.label_filters import LAST_CHARACTER
 from loopkit.stores.sql.operations.run_list import agent_names
 from loopkit.stores.sql.schema import rows
-from loopkit.stores.sql.schema.expressions import AnyColumn, AnyRow
+from loopkit.stores.sql.schema.expressions import AnyColumn, AnyRow, literal
 from loopkit.stores.sql.schema.tables import listed_status, runs
 from loopkit.stores.sql.schema.timestamps import ClockParameters, Instant
 
@@ -33,7 +33,7 @@ def _count_of_agent(*where: ColumnElement[bool]) -> ColumnElement[int]:
 
 
 def _with(status: RunStatus) -> ColumnElement[bool]:
-    return listed_status == literal_column(f"'{status}'")
+    return listed_status == literal(status)
 
 
 def _count_of_all(status: RunStatus) -> ColumnElement[int]:

@@ -14,7 +14,7 @@ from loopkit.core.labels.words import Words
 from loopkit.core.run import EndReason
 from loopkit.storage import RunQuery
 from loopkit.stores.cursors import NEWEST
-from loopkit.stores.sql.schema.expressions import AnyColumn, AnySelect
+from loopkit.stores.sql.schema.expressions import AnyColumn, AnySelect, literal
 from loopkit.stores.sql.schema.tables import has_notable_reason, runs, tags
 from loopkit.stores.sql.schema.timestamps import Instant
 
@@ -51,7 +51,7 @@ class LabelFilters:
             for number in range(self.tags)
         ]
         if self.reason is not None:
-            conditions.append(func.coalesce(runs.c.end_reason, literal_column("''")) == _literal(self.reason))
+            conditions.append(func.coalesce(runs.c.end_reason, literal("")) == literal(self.reason))
         return conditions
 
     def candidates(self) -> AnySelect:
@@ -98,12 +98,8 @@ def find_labels(connection: Connection, text: str) -> Found:
     return Found(run_ids=run_ids[:NEWEST], tags=sorted(set(found_tags))[:MOST_TAGS])
 
 
-def _literal(reason: EndReason) -> ColumnElement[str]:
-    return literal_column(f"'{reason.value}'")
-
-
 def _has_reason(reason: EndReason) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return runs.c.end_reason == _literal(reason), has_notable_reason
+    return runs.c.end_reason == literal(reason), has_notable_reason
 
 
 def _count(some: AnySelect) -> AnySelect:

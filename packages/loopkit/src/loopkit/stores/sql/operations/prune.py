@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import BindParameter, Connection, bindparam, delete, literal_column, select, union_all
+from sqlalchemy import BindParameter, Connection, bindparam, delete, select, union_all
 
 from loopkit.core.run import ENDED, RunStatus
-from loopkit.stores.sql.schema.expressions import AnySelect
+from loopkit.stores.sql.schema.expressions import AnySelect, literal, literals
 from loopkit.stores.sql.schema.tables import artifacts, events, keys, listed_status, runs, tags, usage, verdicts
 from loopkit.stores.sql.schema.timestamps import ClockParameters, Instant, SecondsBetween, present
 
@@ -17,7 +17,7 @@ __all__ = ["prune"]
 def _oldest(status: RunStatus) -> AnySelect:
     oldest = (
         select(runs.c.id, runs.c.completed_at)
-        .where(listed_status == literal_column(f"'{status}'"), runs.c.completed_at.isnot(None))
+        .where(listed_status == literal(status), runs.c.completed_at.isnot(None))
         .order_by(Instant(runs.c.completed_at), runs.c.id)
         .limit(bindparam("most"))
     )
@@ -37,7 +37,7 @@ _STILL_ENDED: Final = (
     select(runs.c.id)
     .where(
         runs.c.id.in_(_ids),
-        runs.c.status.in_([literal_column(f"'{status}'") for status in sorted(ENDED)]),
+        runs.c.status.in_(literals(ENDED)),
         runs.c.completed_at.isnot(None),
     )
     .order_by(runs.c.id)

@@ -23,7 +23,6 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
-    literal_column,
     or_,
     select,
     union,
@@ -42,7 +41,7 @@ from loopkit.stores.sql.operations.label_filters import (
     label_filters,
 )
 from loopkit.stores.sql.schema import rows
-from loopkit.stores.sql.schema.expressions import AnyColumn, AnySelect
+from loopkit.stores.sql.schema.expressions import AnyColumn, AnySelect, literal
 from loopkit.stores.sql.schema.tables import listed_status, runs, tags
 from loopkit.stores.sql.schema.timestamps import ClockParameters, Instant, SecondsBetween, Time
 
@@ -193,7 +192,7 @@ def _matches(candidates: Subquery, shape: _Shape, *columns: AnyColumn) -> AnySel
     The filters hide their columns, so that the database looks rows up by candidate and not by an index on the filter.
     """
     statement = select(*columns).select_from(candidates.join(runs, runs.c.id == candidates.c.id))
-    statement = statement.where(_hidden(runs.c.status).in_([_literal(status) for status in shape.statuses]))
+    statement = statement.where(_hidden(runs.c.status).in_([literal(status) for status in shape.statuses]))
     if shape.within:
         statement = statement.where(*_created_within(_hidden(_created)))
     if shape.only_agent:
@@ -232,7 +231,7 @@ def _agents(shape: _Shape) -> list[ColumnElement[bool] | None]:
 
 def _branch(shape: _Shape, status: RunStatus, agent: ColumnElement[bool] | None) -> AnySelect:
     """Select the next ids of one status (and agent) from the index in the order of the list."""
-    statement = select(runs.c.id).where(listed_status == _literal(status))
+    statement = select(runs.c.id).where(listed_status == literal(status))
     if agent is not None:
         statement = statement.where(agent)
     if shape.order is Order.COMPLETED:
@@ -287,10 +286,6 @@ def _sorted(statement: AnySelect, order: Order) -> AnySelect:
     if order is Order.CREATED_ASC:
         return statement.order_by(key, runs.c.id)
     return statement.order_by(key.desc(), runs.c.id.desc())
-
-
-def _literal(status: RunStatus) -> ColumnElement[str]:
-    return literal_column(f"'{status.value}'")
 
 
 def _bound(name: str) -> Instant:

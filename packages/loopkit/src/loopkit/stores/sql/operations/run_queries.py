@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
-from sqlalchemy import BigInteger, Connection, Text, and_, bindparam, case, literal_column, select
+from sqlalchemy import BigInteger, Connection, Text, and_, bindparam, case, select
 from sqlalchemy.sql.functions import FunctionElement
 
 from loopkit.core import strict_json
@@ -20,7 +20,7 @@ from loopkit.stores.cursors import clamp_events
 from loopkit.stores.sql.databases.database import Database
 from loopkit.stores.sql.operations import run_list
 from loopkit.stores.sql.schema import rows
-from loopkit.stores.sql.schema.expressions import AnyColumn, AnySelect, in_sql
+from loopkit.stores.sql.schema.expressions import AnyColumn, AnySelect, in_sql, literal
 from loopkit.stores.sql.schema.tables import artifacts, cancel_requested, events, keys, runs, usage, verdicts
 from loopkit.stores.sql.schema.timestamps import ClockParameters
 
@@ -139,7 +139,7 @@ _SCORES: Final = (
     )
     .where(
         artifacts.c.run_id.in_(bindparam("run_ids", expanding=True)),
-        artifacts.c.artifact_type == literal_column(f"'{ArtifactType.EVALUATION}'"),
+        artifacts.c.artifact_type == literal(ArtifactType.EVALUATION),
     )
     .order_by(artifacts.c.run_id, artifacts.c.attempt)
 )
@@ -211,6 +211,7 @@ def list_events(
 
 
 def requested_cancels(connection: Connection, limit: int) -> frozenset[str] | None:
+    """Return the ids of all runs whose cancel is requested and that have not ended; None if more than ``limit``."""
     ids = connection.execute(_CANCELS, {"most": limit + 1}).scalars().all()
     return frozenset(ids) if len(ids) <= limit else None
 

@@ -8,15 +8,15 @@ A function of SQL that databases write differently is a class with a template fo
 SQLAlchemy fills in the arguments when it compiles a statement; ``{0}`` is the first one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias, TypeVar
 
-from sqlalchemy import ColumnElement, Row, Select
+from sqlalchemy import ColumnElement, Row, Select, String, literal_column
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-__all__ = ["PG_READABLE_JSON", "AnyColumn", "AnyRow", "AnySelect", "in_sql"]
+__all__ = ["PG_READABLE_JSON", "AnyColumn", "AnyRow", "AnySelect", "in_sql", "literal", "literals"]
 
 AnyColumn: TypeAlias = ColumnElement[Any]
 """Expression of any type. SQLAlchemy's column types are invariant, so ``object`` would accept none."""
@@ -43,6 +43,16 @@ def in_sql(*, sqlite: str, postgresql: str) -> Callable[[_Function], _Function]:
         return function
 
     return register
+
+
+def literal(value: str) -> ColumnElement[str]:
+    """Return a word as an SQL literal; it must not contain a quote."""
+    return literal_column(f"'{value}'", String())
+
+
+def literals(values: Iterable[str]) -> list[ColumnElement[str]]:
+    """Return words as SQL literals, sorted."""
+    return [literal(value) for value in sorted(values)]
 
 
 def _form(template: str) -> Callable[..., str]:

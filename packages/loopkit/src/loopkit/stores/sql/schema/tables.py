@@ -18,12 +18,12 @@ from sqlalchemy import (
     Text,
     and_,
     func,
-    literal_column,
     text,
 )
 from sqlalchemy.types import UserDefinedType
 
 from loopkit.core import machine
+from loopkit.stores.sql.schema.expressions import literal, literals
 from loopkit.stores.sql.schema.timestamps import Clock, Time
 
 __all__ = [
@@ -243,23 +243,21 @@ schema: Final = Table(
 
 # Conditions of partial indexes. Their values are literals: with a parameter the database would not use the index.
 
-queued: Final = runs.c.status == literal_column("'queued'")
-running: Final = runs.c.status == literal_column("'running'")
+queued: Final = runs.c.status == literal("queued")
+running: Final = runs.c.status == literal("running")
 claimable: Final = and_(queued, runs.c.claimed_at.is_(None), runs.c.cancel_requested_at.is_(None))
 """Queued, not claimed, and without a cancel request."""
 cancel_requested: Final = and_(
-    runs.c.status.in_(
-        [literal_column(f"'{status}'") for status in sorted(machine.statuses_allowing(machine.Signal.CANCEL_SEEN))]
-    ),
+    runs.c.status.in_(literals(machine.statuses_allowing(machine.Signal.CANCEL_SEEN))),
     runs.c.cancel_requested_at.isnot(None),
 )
 """Not ended, and with a cancel request."""
 
 
-has_notable_reason: Final = runs.c.end_reason != literal_column("'score_passed'")
+has_notable_reason: Final = runs.c.end_reason != literal("score_passed")
 """Ended by loopkit for another reason than a score that passed: those runs are in an index by reason."""
 
-listed_status: Final = func.coalesce(runs.c.status, literal_column("''"))
+listed_status: Final = func.coalesce(runs.c.status, literal(""))
 """The status in the form that lists use: a form of its own, so that no claim is served by an index of the lists."""
 
 

@@ -28,7 +28,8 @@ from loopkit.core.journal import ArtifactType, EventType
 from loopkit.core.run import ENDED, EndReason, RunStatus, Stage
 from loopkit.stores.sql.operations.checks.label_rules import LABEL_RULES, TITLE_RULE
 from loopkit.stores.sql.operations.checks.ledger_rules import CALL_RULES, VERDICT_RULES
-from loopkit.stores.sql.operations.checks.rules import JsonField, RuleGroup, differ, literal, literals, rule
+from loopkit.stores.sql.operations.checks.rules import JsonField, RuleGroup, differ, rule
+from loopkit.stores.sql.schema.expressions import literal, literals
 from loopkit.stores.sql.schema.policy_values import MaxLosses
 from loopkit.stores.sql.schema.tables import artifacts, events, keys, queued, running, runs, tags, usage, verdicts
 from loopkit.stores.sql.schema.timestamps import Instant, SecondsBetween

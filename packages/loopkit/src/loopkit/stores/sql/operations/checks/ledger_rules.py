@@ -5,7 +5,8 @@ from typing import Final
 from sqlalchemy import and_, func, not_, select
 
 from loopkit.core.journal import ArtifactType
-from loopkit.stores.sql.operations.checks.rules import RuleGroup, differ, literal, rule
+from loopkit.stores.sql.operations.checks.rules import RuleGroup, differ, rule
+from loopkit.stores.sql.schema.expressions import literal
 from loopkit.stores.sql.schema.tables import artifacts, runs, usage, verdicts
 
 __all__ = ["CALL_RULES", "VERDICT_RULES"]

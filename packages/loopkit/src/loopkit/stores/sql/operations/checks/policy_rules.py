@@ -20,8 +20,9 @@ from loopkit.core.policy import Policy, policy_of
 from loopkit.core.run import EndReason, Run, Stage
 from loopkit.storage import Violation
 from loopkit.stores.sql.operations import run_queries
-from loopkit.stores.sql.operations.checks.rules import JsonField, literal
+from loopkit.stores.sql.operations.checks.rules import JsonField
 from loopkit.stores.sql.schema import rows
+from loopkit.stores.sql.schema.expressions import literal
 from loopkit.stores.sql.schema.tables import artifacts, events, runs
 
 __all__ = ["find_violations"]

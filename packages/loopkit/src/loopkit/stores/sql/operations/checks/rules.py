@@ -1,15 +1,14 @@
 """Rules about rows: each a condition that is true for a row that breaks it, and a text that describes the violation."""
 
-from collections.abc import Iterable
 from functools import cached_property
 
 import attrs
-from sqlalchemy import ColumnElement, FromClause, String, Text, case, cast, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, FromClause, Text, case, cast, func, literal_column, or_, select
 from sqlalchemy.sql.functions import FunctionElement
 
-from loopkit.stores.sql.schema.expressions import PG_READABLE_JSON, AnyColumn, AnySelect, in_sql
+from loopkit.stores.sql.schema.expressions import PG_READABLE_JSON, AnyColumn, AnySelect, in_sql, literal
 
-__all__ = ["JsonField", "Rule", "RuleGroup", "differ", "literal", "literals", "rule"]
+__all__ = ["JsonField", "Rule", "RuleGroup", "differ", "rule"]
 
 
 @attrs.frozen
@@ -48,16 +47,6 @@ class JsonField(FunctionElement[str]):
     type = Text()
     inherit_cache = True
     name = "json_field"
-
-
-def literal(value: str) -> ColumnElement[str]:
-    """Return a word as an SQL literal; it must not contain a quote."""
-    return literal_column(f"'{value}'", String())
-
-
-def literals(values: Iterable[str]) -> list[ColumnElement[str]]:
-    """Return words as SQL literals, sorted."""
-    return [literal(value) for value in sorted(values)]
 
 
 def _text(*parts: str | AnyColumn) -> AnyColumn:
