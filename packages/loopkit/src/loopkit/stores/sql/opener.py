@@ -4,11 +4,11 @@ import sqlite3
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from loopkit.errors import InvalidDatabase, LoopkitError
 from loopkit.stores.sql.databases.database import Database
-from loopkit.stores.sql.databases.failures import to_loopkit_error
+from loopkit.stores.sql.databases.failures import driver_text, to_loopkit_error
 from loopkit.stores.sql.databases.urls import open_database
 from loopkit.stores.sql.schema import migrations
 from loopkit.stores.sql.store import SqlStore
@@ -81,8 +81,7 @@ def open_database_migrated(url: str) -> Database:
 
 
 def _to_error(database: Database, error: Exception) -> LoopkitError:
-    original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    message = " ".join(str(original).split())
+    message = " ".join(driver_text(error).split())
     if any(sign in message.lower() for sign in _WRONG_URL):
         return InvalidDatabase(f"{database.display_url} cannot be opened: {message}")
     return to_loopkit_error(error)

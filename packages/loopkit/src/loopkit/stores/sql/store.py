@@ -104,7 +104,7 @@ class SqlStore:
             notify=self._wakeups.notify,
         )
 
-    # loopkit.storage.Storage, Wakeups
+    # loopkit.storage.Storage, CancelRequests, Ledger, Wakeups
 
     async def submit(self, new: Sequence[NewRun]) -> list[Run]:
         return await self._writes.submit(new)
@@ -210,7 +210,7 @@ class SqlStore:
     async def label(self, run_id: str, change: LabelChange) -> Run:
         return await self.transactions.write(lambda c: operations.label_writes.label(c, run_id, change, self._clock()))
 
-    # loopkit.storage.Fleet
+    # loopkit.storage.RunnerRegistry, RunStatistics, Journals, RunScores
 
     async def announce(self, runner: RunnerInfo) -> None:
         await self.transactions.write(lambda c: operations.runners.announce(c, self._database, runner, self._clock()))

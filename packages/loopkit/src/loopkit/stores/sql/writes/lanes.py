@@ -5,8 +5,7 @@ The only module of the store that knows threads and event loops. A simulation re
 object of its own, whose lanes perform the waiting requests in the caller's own turn.
 
 There are two kinds of waiters: a bare future of asyncio, and an event of anyio's for every other event loop. With the
-event a loop through the verbs of the store takes 1.10 times the CPU time on asyncio (docs/explanation/performance.md,
-"Analysis").
+event a loop through the verbs of the store takes 1.10 times the CPU time on asyncio.
 """
 
 import asyncio
