@@ -1,12 +1,13 @@
 """Numbers, times and values as text for people. Pure; what depends on the current time is written by the browser."""
 
+import json
 import shlex
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from loopkit_web.dashboard.markup.bidi_text import isolated
+from loopkit_web.dashboard.markup.bidi_text import isolated, with_json_escapes
 
 __all__ = [
     "clock",
@@ -27,6 +28,7 @@ __all__ = [
     "size",
     "subject",
     "usd",
+    "whole",
     "worker_command",
 ]
 
@@ -188,6 +190,11 @@ def plain(value: Any) -> str:
 def is_plain_list(values: Sequence[Any]) -> bool:
     """Return whether :func:`plain` shows every item of a list as it is."""
     return len(values) <= _MAX_ITEMS and not any(isinstance(value, list | dict) for value in values)
+
+
+def whole(value: Any) -> str:
+    """Return a text as it is, and any other JSON value as indented JSON."""
+    return value if isinstance(value, str) else with_json_escapes(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def joined(items: Iterable[str], last: str = "and") -> str:

@@ -1,6 +1,5 @@
 """One run: the values that its page shows in every tab, from the run, its artifacts and a window of its journal."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -14,7 +13,6 @@ from loopkit.core.journal import ArtifactInfo, ArtifactType
 from loopkit.core.labels.label_text import MAX_TITLE_CHARS
 from loopkit.core.run import Run
 from loopkit_web.dashboard.markup import display_text
-from loopkit_web.dashboard.markup.bidi_text import with_json_escapes
 from loopkit_web.dashboard.markup.text_allowance import TextAllowance, cut
 from loopkit_web.dashboard.views.artifact_view import ArtifactView, BestOutput, best_output, find_best_output
 from loopkit_web.dashboard.views.attempt_columns import AttemptColumns, attempt_columns
@@ -31,12 +29,9 @@ from loopkit_web.dashboard.views.runners_view import FleetView, host_and_pid
 from loopkit_web.dashboard.views.stage_failure import StageFailure
 from loopkit_web.dashboard.views.status import Status, status_of
 
-__all__ = ["Cell", "Input", "InputChange", "MatrixRow", "RunView", "Tab", "input_changes", "run_view"]
+__all__ = ["Cell", "Input", "MatrixRow", "RunView", "Tab", "run_view"]
 
 _LONG_INPUT: Final = 160
-_CONTEXT_CHARS: Final = 60
-"""Characters shown before the first difference of two long inputs."""
-_MAX_PART: Final = 400
 _MATRIX_ATTEMPTS: Final = 8
 _MAX_INPUTS: Final = 200
 _MAX_INPUT_BYTES: Final = 400_000
@@ -232,7 +227,7 @@ def _inputs(run: Run) -> tuple[Input, ...]:
 
 def _input(name: str, value: Any, allowance: TextAllowance) -> Input:
     text = display_text.plain(value)
-    whole = _whole(value)
+    whole = display_text.whole(value)
     is_cut = isinstance(value, dict) or (isinstance(value, list) and not display_text.is_plain_list(value))
     return Input(
         name=cut(name, _MAX_NAME),
@@ -240,47 +235,6 @@ def _input(name: str, value: Any, allowance: TextAllowance) -> Input:
         whole=allowance.take(whole),
         is_long=is_cut or len(text) > _LONG_INPUT,
     )
-
-
-@attrs.frozen(kw_only=True)
-class InputChange:
-    """One input that differs between two runs."""
-
-    name: str
-    before: str | None
-    """Its value in the first run, or the part of it around the first difference; None if the run lacks it."""
-    after: str | None
-
-
-def input_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[InputChange]:
-    """Return the inputs that differ between two runs, by name, in the order of the first run."""
-    return [
-        _input_change(name, before, after)
-        for name in dict.fromkeys([*before, *after])
-        if name not in before or name not in after or _sorted(before[name]) != _sorted(after[name])
-    ]
-
-
-def _input_change(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> InputChange:
-    old, new = (_whole(inputs[name]) if name in inputs else None for inputs in (before, after))
-    if old is None or new is None:
-        return InputChange(name=cut(name, _MAX_NAME), before=_part(old, 0), after=_part(new, 0))
-    shorter = min(len(old), len(new))
-    same = next((index for index in range(shorter) if old[index] != new[index]), shorter)
-    start = max(same - _CONTEXT_CHARS, 0) if max(len(old), len(new)) > _LONG_INPUT else 0
-    return InputChange(name=cut(name, _MAX_NAME), before=_part(old, start), after=_part(new, start))
-
-
-def _part(text: str | None, start: int) -> str | None:
-    return None if text is None else ("… " if start else "") + cut(text[start:], _MAX_PART)
-
-
-def _whole(value: Any) -> str:
-    return value if isinstance(value, str) else with_json_escapes(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def _sorted(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
 
 
 def _matrix(run: Run, evaluations: Mapping[int, EvaluationView]) -> list[MatrixRow]:
