@@ -18,7 +18,7 @@ from loopkit.core.run import Stage
 from loopkit.errors import InvalidConfig
 from tests.agents.conftest import Serve
 from tests.agents.context_helpers import Lines
-from tests.agents.model_server_helpers import Answer, ModelServer, calls, fails, says
+from tests.agents.model_server_helpers import Answer, ModelServer, calls, completion, fails, says
 from tests.agents.prompt_helpers import ask, prompt_stage
 
 CANARY = "sk-canary-0123456789"
@@ -47,6 +47,13 @@ async def test_the_filled_template_is_sent_and_the_answer_is_the_output(tmp_path
     assert sent == {"model": "tiny", "temperature": 0.5, "seed": 7, "top_k": 3, "nested": {"a": [1]}, "tools": None}
     assert 100 in (request.body.get("max_tokens"), request.body.get("max_completion_tokens"))
     assert lines == [("local:tiny answered", {"input_tokens": 11, "output_tokens": 7})]
+
+
+async def test_tokens_that_the_server_did_not_report_are_not_logged(tmp_path: Path, serve: Serve) -> None:
+    """Its answer is logged without numbers: zeros would not be true."""
+    server, lines = serve(completion({"content": "Tom"}, "stop", usage=None)), Lines()
+    assert await ask(prompt_stage(tmp_path, base_url=server.url), sink=lines) == Produced("Tom")
+    assert lines == [("local:tiny answered", {})]
 
 
 async def test_no_other_services_key_is_sent(tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

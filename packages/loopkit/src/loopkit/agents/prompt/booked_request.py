@@ -51,9 +51,9 @@ async def send_booked(
     answered = attrs.evolve(
         call,
         state=CallState.ANSWERED,
-        input_tokens=answer.used.input_tokens,
-        output_tokens=answer.used.output_tokens,
-        cached_tokens=answer.used.cached_tokens,
+        input_tokens=answer.usage.input_tokens,
+        output_tokens=answer.usage.output_tokens,
+        cached_tokens=answer.usage.cached_tokens,
         cost_nanos=answer.cost_nanos,
         seconds=anyio.current_time() - began_at,
     )

@@ -97,9 +97,8 @@ class ModelAnswer:
     is_cut_off: bool
     refusal: str | None
     """Why a content filter, or the model itself, stopped the answer; None where nothing did."""
-    usage: Mapping[str, int]
-    used: ReportedUsage = NO_USAGE
-    """Tokens that the server told."""
+    usage: ReportedUsage = NO_USAGE
+    """Tokens that the server reported."""
     cost_nanos: int | None = None
     """Price in nano-dollars; None: not known."""
 
@@ -286,7 +285,7 @@ async def _request(
         model_request_parameters=parameters,
     )
     calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
-    used = _used(response.usage)
+    usage = _reported(response.usage)
     asked = None if shape is None else shape.name  # some servers call it when they are asked in words
     return ModelAnswer(
         text=without_reasoning("".join(part.content for part in response.parts if isinstance(part, TextPart))),
@@ -294,14 +293,13 @@ async def _request(
         other_calls=[(call.tool_name, _arguments(call)) for call in calls if call.tool_name != asked],
         is_cut_off=response.finish_reason == "length",
         refusal=_refusal(response),
-        usage={"input_tokens": response.usage.input_tokens, "output_tokens": response.usage.output_tokens},
-        used=used,
-        cost_nanos=_cost_nanos(endpoint, response, used),
+        usage=usage,
+        cost_nanos=_cost_nanos(endpoint, response, usage),
     )
 
 
-def _used(usage: Any) -> ReportedUsage:
-    """Return the tokens of a response; the library has zeros where the server told none.
+def _reported(usage: Any) -> ReportedUsage:
+    """Return the tokens of a response; the library has zeros where the server reported none.
 
     Counts that cannot be true count as none: the model has answered, and what that cost is not known.
     """
@@ -313,10 +311,10 @@ def _used(usage: Any) -> ReportedUsage:
         return NO_USAGE
 
 
-def _cost_nanos(endpoint: Endpoint, response: Any, used: ReportedUsage) -> int | None:
+def _cost_nanos(endpoint: Endpoint, response: Any, usage: ReportedUsage) -> int | None:
     if endpoint.price is not None:
-        return endpoint.price.nanos(used)
-    if endpoint.base_url is not None or used == NO_USAGE:
+        return endpoint.price.nanos(usage)
+    if endpoint.base_url is not None or usage == NO_USAGE:
         return None
     try:
         return nanos_of(response.cost().total_price)

@@ -281,7 +281,8 @@ class PromptStage:
         return Endpoint(model=model, base_url=self.base_url, api_key_env=self.api_key_env, price=price)
 
     def _log_answer(self, context: StageContext, model: str, answer: ModelAnswer) -> None:
-        context.log(f"{model} answered", **answer.usage)
+        tokens = {"input_tokens": answer.usage.input_tokens, "output_tokens": answer.usage.output_tokens}
+        context.log(f"{model} answered", **{name: count for name, count in tokens.items() if count is not None})
         if answer.is_cut_off and context.stage is not Stage.EVALUATING:
             context.log("The answer was cut off by max_tokens or by the model's own limit")
 
