@@ -4,17 +4,16 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
+import pytest
 
 import loopkit
 from loopkit import Agent
 from loopkit.core import strict_json
 from loopkit.core.lease import Claimant
-
-LARGE = {"numbers": [1] * 100_000}
-RUNS = 16
 
 
 @asynccontextmanager
@@ -39,19 +38,29 @@ async def longest_turn() -> AsyncIterator[list[float]]:
         tasks.cancel_scope.cancel()
 
 
-async def test_large_runs_leave_turns_to_other_tasks(tmp_path: Path) -> None:
-    """Sixteen runs with many values are queued, and claimed; no turn takes as long as reading six of them."""
+@pytest.mark.parametrize(
+    ("inputs", "runs"),
+    [
+        ({"numbers": [1] * 100_000}, 16),
+        ({"text": "x" * 1_000_000}, 16),
+        ({"texts": ["x" * 1000] * 900}, 16),
+        ({"numbers": [1] * 4_000}, 100),
+    ],
+    ids=["numbers", "text", "texts", "many"],
+)
+async def test_large_runs_leave_turns_to_other_tasks(tmp_path: Path, inputs: dict[str, Any], runs: int) -> None:
+    """Runs are queued, and claimed; no turn takes as long as reading six of sixteen of them."""
     agent = Agent(name="namer", produce=lambda _: "x", evaluate=lambda _: 1.0)
-    text = strict_json.dumps(LARGE)
+    text = strict_json.dumps(inputs)
     async with loopkit.open_store(f"sqlite:///{tmp_path}/runs.db") as store:
         await loopkit.submit(store, agent, [{}])
         await store.claim(Claimant(name="a:1"), {"namer": agent.definition}, limit=1)
         began = time.thread_time()
-        for _ in range(6):
+        for _ in range(runs * 6 // 16):
             strict_json.loads_or_text(text)
         allowed = time.thread_time() - began
         async with longest_turn() as longest:
-            await loopkit.submit(store, agent, [LARGE] * RUNS)
-            held = await store.claim(Claimant(name="a:1"), {"namer": agent.definition}, limit=RUNS)
-    assert len(held) == RUNS
+            await loopkit.submit(store, agent, [inputs] * runs)
+            held = await store.claim(Claimant(name="a:1"), {"namer": agent.definition}, limit=runs)
+    assert len(held) == runs
     assert longest[0] < allowed

@@ -24,6 +24,7 @@ from loopkit.core.outcome import Evaluation
 from loopkit.core.policy import Policy
 from loopkit.core.run import EndReason, NewRun, Run, RunStatus
 from loopkit.errors import Fault, InvalidInputs, RunCancelled, RunFailed, UnusableOption
+from loopkit.eventloop import Turns
 from loopkit.storage import Labelling, Storage
 from loopkit.stores.memory import MemoryStore
 
@@ -229,9 +230,11 @@ async def submit(
     )
     new_runs: list[NewRun] = []
     faults: list[Fault] = []
+    turns = Turns(strict_json.MOST_OF_A_SMALL_VALUE)
     for number, run_inputs in enumerate(inputs, 1):
         try:
             new_runs.append(await _build_run(build, run_inputs))
+            await turns.pause_after(strict_json.size(run_inputs))
         except InvalidInputs as error:
             place = f" (inputs {number} of {len(inputs)})" if len(inputs) > 1 else ""
             faults += [Fault(fault.pointer, fault.detail + place) for fault in error.faults]

@@ -7,6 +7,7 @@ are not text, cycles, nesting that is too deep, too many bytes, and every type t
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Sized
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_INPUTS_BYTES",
     "MAX_OUTPUT_BYTES",
+    "MOST_OF_A_SMALL_VALUE",
     "copy",
     "dump_parts",
     "dumps",
@@ -23,6 +25,7 @@ __all__ = [
     "is_large",
     "loads_or_text",
     "mapping",
+    "size",
     "text_fault",
 ]
 
@@ -33,6 +36,9 @@ MAX_INPUTS_BYTES: Final = 1 << 20
 MAX_OUTPUT_BYTES: Final = 16 << 20
 """Size of a stage's output as text in UTF-8."""
 
+MOST_OF_A_SMALL_VALUE: Final = 5_000
+"""Size of a value that is read and written in at most about 2 ms."""
+
 _MAX_READ_DEPTH: Final = 2 * MAX_DEPTH
 """Levels in text that is read. Other programs may nest deeper than loopkit does, but the value must be safe to walk."""
 _MAX_INTEGER_BITS: Final = 1024
@@ -40,7 +46,8 @@ _MAX_INTEGER_BITS: Final = 1024
 _MOST_OF_FEWEST: Final = 320
 """Most bytes that a value takes for each of the fewest that it can take: an integer of 1,024 bits has 309 digits."""
 _MAX_FAULTS: Final = 100
-_MOST_PARTS_OF_A_SMALL_VALUE: Final = 5_000
+_CHARS_OF_A_PART: Final = 100
+"""Characters of a text that take as long to read as a small part."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _CONTAINERS: Final = frozenset({dict, list})
@@ -92,18 +99,31 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 def is_large(value: Any) -> bool:
     """Return whether a JSON value has more than 5,000 parts, so that walking through it takes milliseconds."""
-    left = _MOST_PARTS_OF_A_SMALL_VALUE
+    return _size(value, sys.maxsize) > MOST_OF_A_SMALL_VALUE
+
+
+def size(value: Any) -> int:
+    """Return the number of parts of a JSON value, where 100 characters of a text are a part: what it takes to read it.
+
+    Of a value that is not small only so much is counted that it is more than :data:`MOST_OF_A_SMALL_VALUE`.
+    """
+    return _size(value, _CHARS_OF_A_PART)
+
+
+def _size(value: Any, chars_of_a_part: int) -> int:
+    counted = 0
     pending = [value]
-    while pending and left >= 0:
+    while pending and counted <= MOST_OF_A_SMALL_VALUE:
         part = pending.pop()
         # Most parts are of a type that is known at once; to ask an abstract type takes ten times as long.
         if type(part) in _SCALARS:
-            continue
-        if type(part) in _CONTAINERS or isinstance(part, Mapping | list | tuple):
-            left -= len(part)
-            if left >= 0:
+            if type(part) is str:
+                counted += len(part) // chars_of_a_part
+        elif type(part) in _CONTAINERS or isinstance(part, Mapping | list | tuple):
+            counted += len(part)
+            if counted <= MOST_OF_A_SMALL_VALUE:
                 pending.extend(part if isinstance(part, list | tuple) else part.values())
-    return left < 0
+    return counted
 
 
 def copy(value: Any) -> Any:

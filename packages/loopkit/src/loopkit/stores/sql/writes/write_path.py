@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-import anyio.lowlevel
 import anyio.to_thread
 import attrs
 
@@ -20,6 +19,7 @@ from loopkit.core.journal import Change
 from loopkit.core.lease import Claimant, Lease, LeaseState
 from loopkit.core.run import NewRun, Run, RunStatus
 from loopkit.errors import LeaseLost, LoopkitError, StorageError
+from loopkit.eventloop import Turns
 from loopkit.storage import Held
 from loopkit.stores.sql.operations import run_queries
 from loopkit.stores.sql.schema import rows
@@ -114,21 +114,21 @@ class WritePath:
         ids = self._run_ids(len(distinct))
         new_runs = list(distinct.values())
         build = partial(requests.submit_request, new_runs, ids, self._ids.nonce(), self._encode)
-        is_large = any(strict_json.is_large(new_run.inputs) for new_run in new_runs)
-        stored_rows = await self._submit(await anyio.to_thread.run_sync(build) if is_large else build())
+        stored_rows = await self._submit(await _built(build, new_runs))
         new_tags = dict(zip(ids, (new_run.tags for new_run in new_runs), strict=True))
         stored: dict[str | int, Run] = {}
+        turns = Turns(strict_json.MOST_OF_A_SMALL_VALUE)
         for identity, row in zip(distinct, stored_rows, strict=True):
             stored[identity] = _with_tags(rows.run(row), new_tags)
-            await _pause_after(stored[identity])
+            await turns.pause_after(strict_json.size(stored[identity].inputs))
         self._notify()
         return [stored[outcomes.identity_of(position, new_run)] for position, new_run in enumerate(new)]
 
     async def start(self, new: NewRun, claimant: Claimant, *, definition: str | None) -> Held:
         """Write a new run and claim it in the same transaction."""
         claim = self._claim_request(claimant, run_id="", definition=definition)
-        request = requests.submit_request([new], self._run_ids(1), claim.nonce, self._encode, claim)
-        (row,) = await self._submit(request)
+        build = partial(requests.submit_request, [new], self._run_ids(1), claim.nonce, self._encode, claim)
+        (row,) = await self._submit(await _built(build, [new]))
         return await self._held_run(row[rows.ID], claimant, claim.result())
 
     async def claim(self, claimant: Claimant, agents: Mapping[str, str], *, limit: int) -> list[Held]:
@@ -208,9 +208,10 @@ class WritePath:
     async def _read_held_runs(self, claimed: Claimed) -> list[Held]:
         """Return the runs that a claim holds now; other tasks go on between large ones."""
         held: list[Held] = []
+        turns = Turns(strict_json.MOST_OF_A_SMALL_VALUE)
         for one in self._held_runs(claimed):
             held.append(one)
-            await _pause_after(one.run)
+            await turns.pause_after(strict_json.size(one.run.inputs))
         return held
 
     async def _claim(self, request: ClaimRuns) -> Claimed:
@@ -257,13 +258,10 @@ class WritePath:
             raise
 
 
-async def _pause_after(run: Run) -> None:
-    """Yield to other tasks after a run whose inputs took milliseconds to read; a cancellation is not raised here.
-
-    Eight runs with 0.8 MB of numbers each took 160 ms of the event loop at once.
-    """
-    if strict_json.is_large(run.inputs):
-        await anyio.lowlevel.cancel_shielded_checkpoint()
+async def _built(build: Callable[[], SubmitRuns], new: Sequence[NewRun]) -> SubmitRuns:
+    """Return the request for new runs; it is built in a thread if that takes milliseconds."""
+    is_large = strict_json.size([new_run.inputs for new_run in new]) > strict_json.MOST_OF_A_SMALL_VALUE
+    return await anyio.to_thread.run_sync(build) if is_large else build()
 
 
 def _with_tags(run: Run, new_tags: Mapping[str, Sequence[str]]) -> Run:
