@@ -7,6 +7,8 @@
 # An interpreter that is named has an environment of its own: make test PYTHON=python3.13
 VENV ?= $(if $(PYTHON),.venv-$(notdir $(PYTHON)),.venv)
 export VENV
+# Tests start thousands of interpreters, which compile every module anew where this is set: half of the CPU of a command.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # More than the cores of a small machine, since many tests wait.

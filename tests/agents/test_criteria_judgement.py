@@ -138,6 +138,7 @@ async def test_close_counts_at_the_server(serve: Serve, work: Run, answer: int, 
     """A lone prompt is asked once when far, and as often as it says when near; its samples are at the top."""
     server = serve(calls({"criteria": {"plain": {"reason": "x", "score": answer}}}))
     result = await work(server, lone=True, criteria={"plain": "Plain."}, samples=3, close=0.1)
+    assert result.run.error_message is None
     assert len(server.requests) == requests
     assert result.evaluation["samples"] == [answer / 5] * requests
     assert result.evaluation["criteria"]["plain"] == {"score": answer / 5, "feedback": "x", "weight": 1}

@@ -63,8 +63,8 @@ DELETIONS = (
         "the clock rule",
         "sqlite",
         "stores/sql/schema/rows.py",
-        'and_(running, func.coalesce(func.abs(silent_seconds()) > bindparam("stalled_seconds"), true()))',
-        "running",
+        "return and_(running, func.coalesce(is_silent, true()))",
+        "return running",
         5,
     ),
     Deletion(
