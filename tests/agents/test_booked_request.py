@@ -123,7 +123,7 @@ async def test_every_try_of_a_judge_is_booked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tokens", [10**13, 2**80])
-async def test_usage_that_cannot_be_true_was_not_told(tmp_path: Path, tokens: int) -> None:
+async def test_usage_that_cannot_be_true_was_not_reported(tmp_path: Path, tokens: int) -> None:
     """The answer counts, and its call is an answered one without tokens, which spends a budget."""
     usage = {"prompt_tokens": tokens, "completion_tokens": 1, "total_tokens": 2}
     book = Book()

@@ -99,10 +99,10 @@ def test_what_is_left() -> None:
         (Budget(usd=0.1), Spending(cost_nanos=99_999_999), Unknowns(), None),
         (Budget(usd=0.1), Spending(cost_nanos=100_000_000), Unknowns(), "0.1 of 0.1 usd"),
         (Budget(usd=0.1), NO_SPENDING, Unknowns(unpriced="a call to x:m"), "the price of a call to x:m is not known"),
-        (Budget(usd=0.1), NO_SPENDING, Unknowns(untold="a call to x:m", unanswered=3), None),
+        (Budget(usd=0.1), NO_SPENDING, Unknowns(unreported="a call to x:m", unanswered=3), None),
         (Budget(tokens=100), Spending(input_tokens=60, output_tokens=39), Unknowns(), None),
         (Budget(tokens=100), Spending(input_tokens=60, output_tokens=40), Unknowns(), "100 of 100 tokens"),
-        (Budget(tokens=100), NO_SPENDING, Unknowns(untold="a call to x:m"), "a call to x:m told no tokens"),
+        (Budget(tokens=100), NO_SPENDING, Unknowns(unreported="a call to x:m"), "a call to x:m reported no tokens"),
         (Budget(tokens=100), NO_SPENDING, Unknowns(unpriced="a call to x:m"), None),
         (Budget(seconds=2), Spending(stage_seconds=1.9), Unknowns(), None),
         (Budget(seconds=2), Spending(stage_seconds=2), Unknowns(), "2.0 of 2 seconds"),
@@ -129,7 +129,7 @@ def test_what_a_ledger_does_not_tell() -> None:
         unanswered=2, unanswered_model="x:m"
     )
     assert unknowns_of([call(output_tokens=1, model="x:m")]) == Unknowns(unpriced="a call to x:m")
-    assert unknowns_of([call(cost_nanos=1)]) == Unknowns(untold="a call to a model without a name")
+    assert unknowns_of([call(cost_nanos=1)]) == Unknowns(unreported="a call to a model without a name")
 
 
 @given(st.lists(st.lists(CALLS, max_size=3, unique_by=lambda one: one.id), max_size=5))

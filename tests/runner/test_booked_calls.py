@@ -68,7 +68,7 @@ async def test_each_call_is_booked_with_its_stage() -> None:
         (Budget(tokens=61), {}, 3, "90 of 61 tokens"),
         (Budget(usd=0.004), {}, 2, "0.004 of 0.004 usd"),
         (Budget(usd=9), {"usd": None, "model": "local:m"}, 1, "the price of a call to local:m is not known"),
-        (Budget(tokens=9000), {"input_tokens": None, "output_tokens": None}, 1, "told no tokens"),
+        (Budget(tokens=9000), {"input_tokens": None, "output_tokens": None}, 1, "reported no tokens"),
     ],
 )
 async def test_a_budget_ends_a_run_after_a_score(

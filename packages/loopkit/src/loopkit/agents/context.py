@@ -135,7 +135,7 @@ class StageContext:
             usage: mapping or object with token counts, by the names of loopkit, OpenAI or Anthropic, such as the usage
                 of an answer of their clients, of pydantic-ai or LangChain.
             model: name of the model, such as ``openai:gpt-5-mini``; without ``usd`` its list price is taken. Without
-                usage it is a call that told no tokens.
+                usage it is a call that reported no tokens.
             usd: price of the call in US dollars.
             keys: counts by name: ``input_tokens``, ``output_tokens``, ``cached_tokens``.
 

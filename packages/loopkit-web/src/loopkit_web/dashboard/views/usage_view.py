@@ -33,7 +33,7 @@ class UsageRow:
     models: str
     spending: Spending
     seconds: timedelta | None
-    """Time until the answers; None: not told."""
+    """Time until the answers; None: not known."""
     notes: str
     """Calls that were refused, got no answer or have no price; "" for none."""
 
@@ -106,7 +106,7 @@ def usage_view(run: Run, calls: Iterable[ModelCall]) -> UsageView:
 
 def _row(attempt: int, stage: Stage, judge: str, calls: Sequence[ModelCall]) -> UsageRow:
     models = dict.fromkeys(call.model for call in calls if call.model is not None)
-    told = [call.seconds for call in calls if call.seconds is not None]
+    measured = [call.seconds for call in calls if call.seconds is not None]
     return UsageRow(
         attempt=attempt,
         stage=stage.key.capitalize(),
@@ -114,7 +114,7 @@ def _row(attempt: int, stage: Stage, judge: str, calls: Sequence[ModelCall]) -> 
         calls=len(calls),
         models=display_text.shorten(", ".join(map(isolated, models)), _MAX_NAME),
         spending=spending_of(calls),
-        seconds=timedelta(seconds=sum(told)) if told else None,
+        seconds=timedelta(seconds=sum(measured)) if measured else None,
         notes=", ".join(_notes(calls)),
     )
 

@@ -45,7 +45,7 @@ class Price:
     """Price of input tokens that were read from a cache; None: that of ``input``."""
 
     def nanos(self, usage: ReportedUsage) -> int | None:
-        """Return the price of a call in nano-dollars; None where its tokens were not told."""
+        """Return the price of a call in nano-dollars; None where its tokens were not reported."""
         if usage.input_tokens is None or usage.output_tokens is None:
             return None
         cached = min(usage.cached_tokens or 0, usage.input_tokens)

@@ -1,4 +1,4 @@
-"""Reported usage: tokens and money of a model call, as providers' answers, libraries and programs tell them.
+"""Reported usage: tokens and money of a model call, as providers' answers, libraries and programs report them.
 
 Known are loopkit's own names, those of OpenAI (``prompt_tokens``), of Anthropic, whose three numbers of input tokens
 are added up, and the objects of pydantic-ai and LangChain. The first name that holds a number counts.
@@ -47,7 +47,7 @@ class ReportedUsage:
     """Tokens and money of one model call, or of several together."""
 
     input_tokens: int | None = None
-    """Tokens of the request, those read from and written to a cache included; None: not told."""
+    """Tokens of the request, those read from and written to a cache included; None: not reported."""
     output_tokens: int | None = None
     cached_tokens: int | None = None
     """Tokens of the request that were read from a cache."""
@@ -55,7 +55,7 @@ class ReportedUsage:
     """Tokens of the request that were written to a cache."""
     model: str | None = None
     usd: float | None = None
-    """Price in US dollars; None: not told."""
+    """Price in US dollars; None: not reported."""
 
 
 NO_USAGE: Final = ReportedUsage()
@@ -68,9 +68,9 @@ def read_usage(
     usd: float | None = None,
     keys: Mapping[str, object] | None = None,
 ) -> ReportedUsage:
-    """Read usage from a mapping or an object, with what was told beside it in its place.
+    """Read usage from a mapping or an object, with what was reported beside it in its place.
 
-    A model alone, without usage, is a call that told nothing.
+    A model alone, without usage, is a call that reported nothing.
 
     Raises:
         ValueError: it holds no known key, or a value that cannot be used; the message is a predicate that names it.
@@ -78,7 +78,7 @@ def read_usage(
     if usage is not None and isinstance(usage, str | bytes | int | float | list | tuple | set):
         raise ValueError(f"must be a mapping or an object with token counts, not {kind_of(usage)}")
     given = {"model": model, "usd": usd}
-    source = _Source(usage, {**(keys or {}), **{name: told for name, told in given.items() if told is not None}})
+    source = _Source(usage, {**(keys or {}), **{name: value for name, value in given.items() if value is not None}})
     input_tokens = source.count(_INPUT)
     apart = [source.count(((name,),)) for name in _APART]
     if input_tokens is not None or any(count is not None for count in apart):
@@ -105,7 +105,7 @@ def nanos_of(usd: float | Decimal | None) -> int | None:
 
 
 class _Source:
-    """Values of usage by their names, those that were told beside it first."""
+    """Values of usage by their names, those that were reported beside it first."""
 
     def __init__(self, usage: object, beside: Mapping[str, object]) -> None:
         self._usage = usage

@@ -156,8 +156,8 @@ def _spent_tokens(budget: Budget, spending: Spending, unknowns: Unknowns) -> Ite
         return
     if spending.tokens >= budget.tokens:
         yield f"{spending.tokens} of {budget.tokens} tokens"
-    if unknowns.untold is not None:
-        yield f"{unknowns.untold} told no tokens, so the limit of {budget.tokens} tokens is spent"
+    if unknowns.unreported is not None:
+        yield f"{unknowns.unreported} reported no tokens, so the limit of {budget.tokens} tokens is spent"
 
 
 def _nanos(usd: float) -> int:

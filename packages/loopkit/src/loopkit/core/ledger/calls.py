@@ -40,16 +40,16 @@ class ModelCall:
     try_number: int = 1
     """Number of the try, from 1."""
     model: str | None = None
-    """Name of the model, such as ``openai:gpt-5-mini``; None where it was not told."""
+    """Name of the model, such as ``openai:gpt-5-mini``; None where it is not known."""
     input_tokens: int | None = None
-    """Tokens of the request, those read from a cache included; None where they were not told."""
+    """Tokens of the request, those read from a cache included; None where they are not known."""
     output_tokens: int | None = None
     cached_tokens: int | None = None
     """Tokens of the request that were read from a cache."""
     cost_nanos: int | None = None
     """Price in nano-dollars; None: not known."""
     seconds: float | None = None
-    """Wall time until the answer; None where it was not told."""
+    """Wall time until the answer; None where it is not known."""
     state: CallState = CallState.ANSWERED
 
 

@@ -15,8 +15,8 @@ class Unknowns:
 
     unpriced: str | None = None
     """Words for the first answered call without a price, such as ``a call to openai:gpt-5``; None: all are priced."""
-    untold: str | None = None
-    """Words for the first answered call that told no tokens; None: all told them."""
+    unreported: str | None = None
+    """Words for the first answered call that reported no tokens; None: all did."""
     unanswered: int = 0
     """Calls without an answer."""
     unanswered_model: str | None = None
@@ -40,7 +40,7 @@ def unknowns_of(calls: Iterable[ModelCall]) -> Unknowns:
     unanswered = [call for call in known if call.state is CallState.UNANSWERED]
     return Unknowns(
         unpriced=next((_words(call) for call in answered if call.cost_nanos is None), None),
-        untold=next(
+        unreported=next(
             (_words(call) for call in answered if call.input_tokens is None and call.output_tokens is None), None
         ),
         unanswered=len(unanswered),
