@@ -411,9 +411,9 @@ class PolicyProtocol:
                 verdict = verdict_of(work.row.attempt, plan.part, plan.content)
                 change = machine.log_change(run, [verdict_event(verdict)], verdicts=[verdict])
             case "release":
-                change = machine.released_change(run, "the worker stops", spent)
+                change = machine.released_change(run, "the worker stops")
             case "cancel":
-                change = machine.cancelled_change(run, spent)
+                change = machine.cancelled_change(run)
             case "end":
                 change = machine.judgement_change(run, attempts, spent)
             case _:

@@ -244,13 +244,13 @@ def log_change(
     )
 
 
-def released_change(run: Run, reason: str, spent: Spent = NOTHING_SPENT) -> Change:
+def released_change(run: Run, reason: str) -> Change:
     """Build the change that returns a held run to the queue: finished stages stay, the attempt is not used up."""
     released = status_event("Released", RunStatus.QUEUED, reason=reason)
-    return _change(run, Signal.RELEASED, status_events=(released,), spent=spent)
+    return _change(run, Signal.RELEASED, status_events=(released,))
 
 
-def cancelled_change(run: Run, spent: Spent = NOTHING_SPENT) -> Change:
+def cancelled_change(run: Run) -> Change:
     """Build the change that ends a held run as cancelled, whether or not the store finds a cancel request."""
     cancelled = cancelled_next(run)
     return Change(
@@ -259,8 +259,6 @@ def cancelled_change(run: Run, spent: Spent = NOTHING_SPENT) -> Change:
         cancelled=cancelled,
         final_score=run.final_score,
         best_attempt=run.best_attempt,
-        calls=spent.calls,
-        spending=spent.spending,
     )
 
 

@@ -48,6 +48,7 @@ _MOST_OF_FEWEST: Final = 320
 _MAX_FAULTS: Final = 100
 _CHARS_OF_A_PART: Final = 100
 """Characters of a text that take as long to read as a small part."""
+_DUMPED_CHARS: Final = 100_000
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _CONTAINERS: Final = frozenset({dict, list})
@@ -64,14 +65,14 @@ def dumps(value: Any) -> str:
     return _ENCODER.encode(value)
 
 
-def dump_parts(value: Any, *, min_chars: int = 100_000) -> Iterator[str]:
-    """Yield :func:`dumps` of a value in parts: of at least ``min_chars`` but for the last, longer with a long text."""
+def dump_parts(value: Any) -> Iterator[str]:
+    """Yield :func:`dumps` of a value in parts of at least 100,000 characters but for the last."""
     parts: list[str] = []
     size = 0
     for part in _ENCODER.iterencode(value):
         parts.append(part)
         size += len(part)
-        if size >= min_chars:
+        if size >= _DUMPED_CHARS:
             yield "".join(parts)
             parts, size = [], 0
     if parts:
