@@ -1,10 +1,14 @@
 """Calls that wait together are written together, and none suffers from its neighbour."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from sqlalchemy import event
 
@@ -16,6 +20,7 @@ from loopkit.core.run import RunStatus, Stage
 from loopkit.stores.sql.databases.database import Database
 from loopkit.stores.sql.store import SqlStore
 from loopkit.stores.sql.writes.lanes import ThreadLane
+from loopkit.stores.sql.writes.requests import AnyRequest, WriteRequest
 from loopkit.testing.steps import AGENTS, ANNA, forged, messages, new_run, scored, start_one, submit_one, work
 
 
@@ -162,6 +167,24 @@ async def until_taken(store: SqlStore) -> None:
         return not len(lane._queue)
 
     await wait_until(is_taken)
+
+
+async def test_an_idle_writer_keeps_no_request() -> None:
+    """The rows and outputs of its last batch are freed when its callers have them, not when the next batch comes."""
+    freed = threading.Event()
+
+    def perform(requests: Sequence[AnyRequest]) -> None:
+        for request in requests:
+            request.outcome = "rows"
+
+    lane = ThreadLane(perform, lambda: None, "loopkit writer")
+    request: AnyRequest = WriteRequest("nonce")
+    watched = weakref.ref(request, lambda _: freed.set())
+    assert await lane.ask(request) == "rows"
+    del request
+    assert await anyio.to_thread.run_sync(freed.wait, 60)
+    assert watched() is None
+    lane.end(until=time.monotonic() + 60)
 
 
 async def test_a_claim_whose_caller_leaves_is_given_back(store: SqlStore, sqlite_database: Database) -> None:

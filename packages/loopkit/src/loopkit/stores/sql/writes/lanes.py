@@ -207,6 +207,7 @@ class ThreadLane:
                     break
             if requests:
                 self._perform_batch(requests)
+            del requests  # which hold rows and outputs, of many megabytes perhaps, and the next wait may be long
         self._close()
 
     def _perform_batch(self, requests: list[AnyRequest]) -> None:
