@@ -71,3 +71,27 @@ def test_the_module_needs_no_extra() -> None:
         assert getattr(loopkit.testing, name).__name__ == name
     with pytest.raises(AttributeError):
         _ = loopkit.testing.contxt  # type: ignore[attr-defined]
+
+
+@attrs.frozen
+class Slots:
+    input_tokens: int
+    output_tokens: int
+
+
+class Properties:
+    @property
+    def input_tokens(self) -> int:
+        return 3
+
+    @property
+    def output_tokens(self) -> int:
+        return 4
+
+
+@pytest.mark.parametrize("usage", [{"input_tokens": 3, "output_tokens": 4}, Slots(3, 4), Properties()])
+def test_usage_is_kept_from_objects_of_every_kind(usage: object) -> None:
+    """Some have no dict of their attributes."""
+    ctx = loopkit.testing.context()
+    ctx.report_usage(usage, model="openai:m")
+    assert ctx.usage == [{"input_tokens": 3, "output_tokens": 4, "model": "openai:m"}]

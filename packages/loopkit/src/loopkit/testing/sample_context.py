@@ -6,7 +6,9 @@ from typing import Any, Final
 import attrs
 
 from loopkit.agents.context import BestAttempt, HistoryEntry, StageContext
+from loopkit.agents.json_values import fields_of
 from loopkit.agents.stages.cancellation import Cancellation
+from loopkit.agents.usage.reported_usage import read_usage
 from loopkit.core.ledger.budget import BudgetLeft
 from loopkit.core.outcome import Evaluation
 from loopkit.core.run import Stage
@@ -36,7 +38,7 @@ class SampleContext(StageContext):
             UnusableOption: it holds no usage, or a value that cannot be used.
         """
         super().report_usage(usage, model=model, usd=usd, **keys)
-        fields = dict(usage) if isinstance(usage, Mapping) else dict(getattr(usage, "__dict__", {}))
+        fields = {} if usage is None else _usage_fields(usage)
         named = {"model": model, "usd": usd}
         self.usage.append({**fields, **{name: value for name, value in named.items() if value is not None}, **keys})
 
@@ -74,6 +76,14 @@ def context(*, cancelled: bool = False, deadline: float | None = None, **fields:
             values[name] = read(values[name])
     values["history"] = [_past(entry) if isinstance(entry, Mapping) else entry for entry in values.get("history", ())]
     return SampleContext(**values)
+
+
+def _usage_fields(usage: Any) -> dict[str, Any]:
+    """Return what an object of usage holds: its fields, or of one without fields what the runner would book."""
+    if isinstance(usage, Mapping):
+        return dict(usage)
+    fields = getattr(usage, "__dict__", None) or fields_of(usage) or {}
+    return dict(fields) or attrs.asdict(read_usage(usage), filter=lambda _, value: value is not None)
 
 
 def _evaluation(given: Mapping[str, Any]) -> Evaluation:
