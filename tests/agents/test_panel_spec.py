@@ -70,6 +70,7 @@ WRONG: list[tuple[str, Any]] = [
     ("close", lambda: loopkit.Panel(judges=[facts], close=-0.1)),
     ("name", lambda: loopkit.Judge(facts, name="")),
     ("weight", lambda: loopkit.Judge(facts, weight=float("inf"))),
+    ("weight", lambda: loopkit.Judge(facts, weight=10**400)),
     ("samples", lambda: loopkit.Judge(facts, samples=0)),
     ("criteria", lambda: loopkit.Judge(facts, criteria={"a": "b"})),
     ("criteria", lambda: loopkit.Judge(PROMPT, criteria={})),

@@ -52,6 +52,7 @@ def test_prices_are_one_for_all_or_by_model() -> None:
         ({"input": "1", "output": 1}, "price.input: must be a number"),
         ({"input": -1, "output": 1}, "price.input: must be in 0.."),
         ({"input": float("inf"), "output": 1}, "price.input: must be in 0.."),
+        ({"input": 10**400, "output": 1}, "price.input: must be in 0.."),
         ({"x:c": {"input": 1, "output": 1}}, "price.x:c: is no model of this stage"),
         ({"x:a": {"input": 1}}, "price.x:a.output: is missing"),
         ({"x:a": None}, "price.x:a: must be a mapping"),

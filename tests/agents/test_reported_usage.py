@@ -88,6 +88,7 @@ def test_a_model_alone_is_a_call_that_told_nothing() -> None:
         ({"output_tokens": "7"}, "has output_tokens '7', not a whole number"),
         ({"input_tokens": 1.5}, "has input_tokens .*, not a whole number in 0..1000000000000"),
         ({"input_tokens": 10**12 + 1}, "has input_tokens .*, not a whole number in 0..1000000000000"),
+        ({"usd": 10**400}, "has usd .*, not a number in 0..1000000"),
         ({"usd": 1_000_001}, "has usd .*, not a number in 0..1000000"),
         ({"usd": -0.1}, "has usd .*, not a number in 0..1000000"),
         ({"usd": float("nan")}, "has usd .*, not a number in 0..1000000"),

@@ -149,6 +149,7 @@ def test_a_plateau_compares_what_was_not_held_down() -> None:
     policy = Policy(stop=Stop(patience=1))
     assert not is_flat(policy, [attempt(1, 0.79, raw=0.81), attempt(2, 0.79, raw=0.9)])
     assert is_flat(policy, [attempt(1, 0.79, raw=0.9), attempt(2, 0.79, raw=0.81)])
+    assert not is_flat(policy, [attempt(1, 0.5, raw=10**400), attempt(2, 0.6)])  # another program's, which is no float
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), SPENT), min_size=1, max_size=8), POLICIES, st.integers(1, 8))

@@ -132,6 +132,13 @@ def test_what_json_cannot_say_is_read_as_what_it_can() -> None:
     assert strict_json.loads_or_text(f"[{'[],' * 1_000}1]")[-1] == 1
 
 
+@pytest.mark.parametrize("value", [10**400, -(10**400), math.inf, -math.inf, math.nan, True, None, "1", [1]])
+def test_what_no_float_can_hold_is_no_number(value: object) -> None:
+    """Python reads whole numbers of any length."""
+    assert strict_json.finite_number(value) is None
+    assert (strict_json.finite_number(3), strict_json.finite_number(-0.5)) == (3.0, -0.5)
+
+
 def test_half_a_pair_is_read_as_a_replacement() -> None:
     """In keys and values, however deep; whole pairs and written backslashes stay."""
     assert strict_json.loads_or_text(r'{"\ud83d": ["a\uDE00", {"b": "\ud83d"}]}') == {

@@ -94,7 +94,14 @@ async def test_metadata_of_any_form_are_shown(metadata: str, store: Storage, dat
             assert await stream.event() == event | {"#": str(event["id"])}
 
 
-@pytest.mark.parametrize("judged", [f'{{"score": 0.5, "feedback": "{HALF}"}}', '{"score": NaN}', DEEP])
+LONG = "9" * 400
+"""Digits of a whole number that no float can hold."""
+LONG_NUMBERS = (
+    f'{{"score": {LONG}, "criteria": {{"a": {LONG}}}, "judges": {{"j": {{"score": {LONG}, "weight": {LONG}}}}}}}'
+)
+
+
+@pytest.mark.parametrize("judged", [f'{{"score": 0.5, "feedback": "{HALF}"}}', '{"score": NaN}', DEEP, LONG_NUMBERS])
 async def test_evaluations_of_any_form_are_shown(judged: str, store: Storage, database: Database) -> None:
     """Every tab of the run's page shows them."""
     database.queue("odd", status="failed", completed_at="2026-11-22T10:00:00.000Z", current_attempt=1)

@@ -42,8 +42,8 @@ class PastAttempt:
     def value(self) -> float:
         """Number that is compared with other attempts: ``raw`` where the evaluation has it, else the score."""
         assert self.evaluation is not None
-        raw = self.evaluation.rest.get("raw")
-        return float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else self.evaluation.score
+        raw = strict_json.finite_number(self.evaluation.rest.get("raw"))
+        return self.evaluation.score if raw is None else raw
 
 
 def read_evaluation(artifact: Artifact | NewArtifact) -> Evaluation:

@@ -22,6 +22,7 @@ __all__ = [
     "dump_parts",
     "dumps",
     "faults",
+    "finite_number",
     "is_large",
     "loads_or_text",
     "mapping",
@@ -125,6 +126,13 @@ def _size(value: Any, chars_of_a_part: int) -> int:
             if counted <= MOST_OF_A_SMALL_VALUE:
                 pending.extend(part if isinstance(part, list | tuple) else part.values())
     return counted
+
+
+def finite_number(value: object) -> float | None:
+    """Return a number of a JSON value as a float; None for any other value, and for one that no float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+        return None
+    return float(value)
 
 
 def copy(value: Any) -> Any:

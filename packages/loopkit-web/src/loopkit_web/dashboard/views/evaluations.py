@@ -1,6 +1,5 @@
 """Stored evaluations as the pages read them. Other programs write evaluations too, so no field is taken for granted."""
 
-import math
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import islice
@@ -127,6 +126,5 @@ def _criteria(value: Mapping[str, Any], pass_threshold: float) -> Iterable[Crite
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return min(max(float(value), 0.0), 1.0)
+    number = strict_json.finite_number(value)
+    return None if number is None else min(max(number, 0.0), 1.0)

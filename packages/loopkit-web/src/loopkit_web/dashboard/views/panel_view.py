@@ -4,13 +4,13 @@ They are read from stored evaluations, which other programs write too: what is n
 names, texts and counts are bounded.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
 
 import attrs
 
+from loopkit.core import strict_json
 from loopkit_web.dashboard.markup.text_allowance import TextAllowance, cut
 
 __all__ = ["NO_ANSWERS", "CheckAnswer", "JudgeScore", "PanelAnswers", "PanelRow", "panel_answers", "panel_rows"]
@@ -124,7 +124,7 @@ def _judges(value: Mapping[str, Any]) -> Iterator[JudgeScore]:
             name=cut(str(name), _MAX_NAME),
             score=score,
             samples=tuple(islice(_shares(samples if isinstance(samples, list) else ()), MAX_SAMPLES)),
-            weight=_number(document.get("weight")),
+            weight=strict_json.finite_number(document.get("weight")),
             words=_words(error if score is None else document.get("feedback")),
             has_failed=score is None,
         )
@@ -139,14 +139,8 @@ def _shares(values: Iterable[Any]) -> Iterator[float]:
 
 
 def _share(value: Any) -> float | None:
-    number = _number(value)
+    number = strict_json.finite_number(value)
     return None if number is None else min(max(number, 0.0), 1.0)
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

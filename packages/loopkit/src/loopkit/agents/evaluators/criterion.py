@@ -1,6 +1,5 @@
 """Criterion: one standard by which a prompt judge scores an output, apart from the others."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -37,7 +36,7 @@ def check_weight(weight: object, *, may_be_zero: bool) -> None:
     """
     if not isinstance(weight, int | float) or isinstance(weight, bool):
         raise InvalidConfig(f"must be a number, not {kind_of(weight)}", key="weight")
-    if not math.isfinite(weight) or weight < 0 or weight > MAX_WEIGHT or (weight == 0 and not may_be_zero):
+    if not 0 <= weight <= MAX_WEIGHT or (weight == 0 and not may_be_zero):
         least = "0 or more" if may_be_zero else "greater than 0"
         raise InvalidConfig(f"must be {least}, and at most {MAX_WEIGHT:g}", key="weight")
 

@@ -4,7 +4,6 @@ The list comes with the extra ``loopkit[llm]`` and is read offline. A model that
 neither has one behind a ``base_url``: a server of one's own does not bill what the vendor does.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
@@ -81,7 +80,7 @@ def _read_price(setting: object, key: str) -> Price:
             raise InvalidConfig("is an unknown key; known are input, output and cached", key=f"{key}.{name}")
         if not isinstance(rate, int | float) or isinstance(rate, bool):
             raise InvalidConfig(f"must be a number, not {kind_of(rate)}", key=f"{key}.{name}")
-        if not (math.isfinite(rate) and 0 <= rate <= MAX_PRICE):
+        if not 0 <= rate <= MAX_PRICE:
             raise InvalidConfig(f"must be in 0..{MAX_PRICE:g} (usd per million tokens)", key=f"{key}.{name}")
     for name in ("input", "output"):
         if name not in setting:

@@ -4,7 +4,6 @@ Known are loopkit's own names, those of OpenAI (``prompt_tokens``), of Anthropic
 are added up, and the objects of pydantic-ai and LangChain. The first name that holds a number counts.
 """
 
-import math
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -133,7 +132,7 @@ class _Source:
             if isinstance(found, Decimal):
                 found = float(found)
             usable = isinstance(found, int | float) and not isinstance(found, bool)
-            if not usable or not math.isfinite(found) or not 0 <= found <= MOST_USD:
+            if not usable or not 0 <= found <= MOST_USD:
                 raise ValueError(f"has {'.'.join(path)} {_shown(found)}, not a number in 0..{MOST_USD:.0f}")
             return float(found)
         return None
