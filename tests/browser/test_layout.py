@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -143,3 +144,92 @@ def test_list_shows_long_names_without_overlap(width: int, opened: Opener, crowd
         assert row["x"] + row["width"] - last["x"] - last["width"] < 20 or width < 993
         assert page.locator(f"#r-{run_id} .about").bounding_box()["width"] >= 80
         assert page.locator(f"#r-{run_id} .c-usage").is_visible() == (width == 1440)
+
+
+PAGES = [
+    "/agents/{queued}",
+    "/agents/{passed}",
+    "/agents/{many}",
+    "/agents/{passed}?tab=evaluation",
+    "/agents/{passed}?tab=usage",
+    "/agents/{passed}/compare?a=2&b=4",
+    "/agents/start?from={queued}",
+    "/runners",
+]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_page_is_wider_than_its_window(width: int, opened: Opener, crowded: Seeded) -> None:
+    """Names of any length, and hosts, break where there is no room for them."""
+    url, ids = crowded
+    page = opened(viewport={"width": width, "height": 900}, allowed=("404 (Not Found)",))
+    wide = {}
+    for path in PAGES:
+        page.goto(url + path.format(**ids))
+        if (found := page.evaluate("document.documentElement.scrollWidth")) > width:
+            wide[path] = found
+    assert wide == {}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_all_attempts_are_seen_at_once(width: int, opened: Opener, crowded: Seeded) -> None:
+    """No attempt lies to the right of its panel, all have bars, and labels of scores do not overlap."""
+    url, ids = crowded
+    page = opened(viewport={"width": width, "height": 900})
+    for run in ("passed", "many"):
+        page.goto(f"{url}/agents/{ids[run]}")
+        assert page.eval_on_selector(".rail .scroll", "(one) => one.scrollWidth - one.clientWidth") <= 1
+        bars = "(all) => all.map((one) => one.getBoundingClientRect().width)"
+        assert min(page.eval_on_selector_all(".card .bar svg", bars)) >= 12
+        labels = page.eval_on_selector_all(
+            ".t-score",
+            "(all) => all.filter((one) => one.checkVisibility()).map((one) => one.getBoundingClientRect())"
+            ".map((box) => [box.left, box.right])",
+        )
+        assert all(left[1] <= right[0] for left, right in pairwise(labels))
+
+
+def test_attempt_that_is_next_is_not_called_optional(opened: Opener, crowded: Seeded) -> None:
+    """The first attempt of a queued run has not started; only those after it depend on its score."""
+    url, ids = crowded
+    page = opened()
+    page.goto(f"{url}/agents/{ids['queued']}")
+    assert page.locator("#attempt-1 .card-head").inner_text().split("\n")[-1].endswith("not started")
+    assert page.locator("#attempt-2 .card-head").inner_text().endswith("only if needed")
+
+
+def test_title_that_repeats_the_subject_is_shown_once(opened: Opener, crowded: Seeded) -> None:
+    """A title that is made from the first input does not stand on the page twice."""
+    url, ids = crowded
+    page = opened()
+    page.goto(f"{url}/agents/{ids['passed']}")
+    assert page.locator("#run-head .head").get_by_text("Recycling", exact=True).count() == 1
+
+
+@pytest.mark.parametrize("width", [375, 768, 900])
+def test_compare_shows_each_change_without_scrolling(width: int, opened: Opener, crowded: Seeded) -> None:
+    """The table of criteria fits, and no legend explains a figure that is not shown."""
+    url, ids = crowded
+    page = opened(viewport={"width": width, "height": 900})
+    page.goto(f"{url}/agents/{ids['passed']}/compare?a=2&b=4")
+    assert page.eval_on_selector(".scroll", "(one) => one.scrollWidth - one.clientWidth") <= 1
+    assert page.locator(".tri").first.is_visible()
+    assert page.locator(".bell:visible").count() == 0
+    assert page.get_by_text("hollow = attempt 2").is_hidden()
+
+
+def test_tab_that_is_open_is_seen_on_a_phone(opened: Opener, crowded: Seeded) -> None:
+    """All tabs of a run are within the window."""
+    url, ids = crowded
+    page = opened(viewport={"width": 375, "height": 900})
+    page.goto(f"{url}/agents/{ids['passed']}?tab=usage")
+    assert page.eval_on_selector(".tabs", "(one) => one.scrollWidth - one.clientWidth") <= 1
+
+
+def test_runners_fit_a_tablet(opened: Opener, crowded: Seeded, world: tuple[str, dict[str, str], World]) -> None:
+    """The tables of runners, and of agents with long names, fit 768 px."""
+    page = opened(viewport={"width": 768, "height": 900})
+    for url in (crowded[0], world[0]):
+        page.goto(url + "/runners")
+        hidden = "(all) => all.map((one) => one.scrollWidth - one.clientWidth)"
+        assert max(page.eval_on_selector_all(".scroll", hidden)) <= 1
