@@ -233,3 +233,23 @@ def test_runners_fit_a_tablet(opened: Opener, crowded: Seeded, world: tuple[str,
         page.goto(url + "/runners")
         hidden = "(all) => all.map((one) => one.scrollWidth - one.clientWidth)"
         assert max(page.eval_on_selector_all(".scroll", hidden)) <= 1
+
+
+def test_paper_cuts_nothing_and_leaves_no_gaps(opened: Opener, crowded: Seeded) -> None:
+    """On paper all attempts and titles are whole, borders are within the page, links show where they lead, an output
+    may go on on the next page, and the evaluation comes before the timeline."""
+    url, ids = crowded
+    page = opened(viewport={"width": 703, "height": 1000})
+    page.emulate_media(media="print")
+    page.goto(f"{url}/agents/{ids['passed']}")
+    assert page.eval_on_selector(".rail .scroll", "(one) => one.scrollWidth - one.clientWidth") <= 1
+    panel = page.locator("#timeline").bounding_box()
+    assert (panel["x"] >= 1, panel["x"] + panel["width"] <= 702) == (True, True)
+    assert page.locator("#run-side").bounding_box()["y"] < panel["y"]
+    outputs = "(all) => all.map((one) => getComputedStyle(one).breakInside)"
+    assert set(page.eval_on_selector_all(".event:has(.artifact)", outputs)) == {"auto"}
+    link = "(one) => getComputedStyle(one, '::after').content"
+    assert "https://example.com/report" in page.eval_on_selector("#output .prose a", link)
+    page.goto(url + "/agents")
+    cut = "(all) => all.filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.textContent)"
+    assert page.eval_on_selector_all(".about, .c-name b", cut) == []
