@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from loopkit.agents.prompt.model_request import Endpoint, build_model
 from loopkit.core.ledger.calls import CallState, ModelCall
 from loopkit.core.outcome import Errored, Outcome, Produced
 from loopkit.core.run import Stage
@@ -75,9 +76,10 @@ async def test_cached_tokens_have_their_price(tmp_path: Path) -> None:
 )
 async def test_what_a_request_came_to(tmp_path: Path, mood: str, state: CallState, nanos: int | None) -> None:
     """One that was refused costs nothing; an answer that cannot be read is one, and what it cost is not known."""
+    build_model(Endpoint(model="x:y", base_url="http://127.0.0.1", api_key_env=None), None)  # loads the library
     book = Book()
     with ModelServer([MOODS[mood]]) as server:
-        await asked(tmp_path, server.url, book, timeout=3, price={"input": 1, "output": 1})
+        await asked(tmp_path, server.url, book, timeout=3 if mood == "slow" else 60, price={"input": 1, "output": 1})
     assert plain(book.calls) == [call(state, cost_nanos=nanos)]
 
 
@@ -94,7 +96,7 @@ async def test_a_cut_connection_is_unanswered(tmp_path: Path) -> None:
     """The server may have made and billed its answer."""
     book = Book()
     with ModelServer([Answer(200, b"{", headers={"Content-Length": "100"})]) as server:
-        await asked(tmp_path, server.url, book, timeout=5)
+        await asked(tmp_path, server.url, book, timeout=60)
     assert plain(book.calls) == [call(CallState.UNANSWERED)]
 
 
