@@ -26,10 +26,12 @@ AnySelect: TypeAlias = Select[Any]
 """Statement that returns such rows."""
 
 PG_READABLE_JSON: Final = (
-    r"regexp_replace(CAST({0} AS TEXT), '\\u[dD][89abAB]..\\u[dD][c-fC-F]..', '', 'g') !~ '\\u(0000|[dD][89a-fA-F])'"
+    r"regexp_replace(CAST({0} AS TEXT), E'\\\\u[dD][89abAB]..\\\\u[dD][c-fC-F]..', '', 'g') "
+    r"!~ E'\\\\u(0000|[dD][89a-fA-F])'"
 )
 """Condition of PostgreSQL that the fields of the JSON ``{0}`` can be read. Its type ``json`` takes the escape of a NUL
-or of a lone surrogate, and refuses every operator on a value that holds one anywhere."""
+or of a lone surrogate, and refuses every operator on a value that holds one anywhere. In ``E'...'`` a backslash means
+the same whatever ``standard_conforming_strings`` is."""
 
 _Function = TypeVar("_Function", bound=type[FunctionElement[Any]])
 
