@@ -190,6 +190,8 @@ def test_a_child_that_ends_does_not_harm_the_loops_of_its_parent() -> None:
 
 INTERRUPTED = """
 import os, signal, sqlite3, sys, threading, time
+from contextlib import closing
+
 import loopkit
 
 began = threading.Event()
@@ -209,7 +211,7 @@ store = loopkit.sync.open_store(sys.argv[1])
 try:
     loopkit.RUN(agent, store=store)
 except KeyboardInterrupt:
-    with sqlite3.connect(sys.argv[1].removeprefix("sqlite:///")) as connection:
+    with closing(sqlite3.connect(sys.argv[1].removeprefix("sqlite:///"))) as connection:
         print([status for (status,) in connection.execute("SELECT status FROM workflow_runs")])
 """
 

@@ -21,7 +21,8 @@ async def test_the_stall_time_of_a_store_opened_by_its_url(
     async with loopkit.open_store(url):
         pass  # creates the tables
     heartbeat = wire.instant(datetime.now(UTC) - timedelta(seconds=90))
-    with create_engine(url).begin() as connection:
+    engine = create_engine(url)
+    with engine.begin() as connection:
         connection.execute(
             text(
                 "INSERT INTO workflow_runs (id, agent_name, cycle_id, status, max_attempts, pass_threshold, inputs,"
@@ -29,6 +30,7 @@ async def test_the_stall_time_of_a_store_opened_by_its_url(
             ),
             {"at": heartbeat},
         )
+    engine.dispose()
     app = make_app(url, **options)
     async with app.lifespan(), client(app) as http:
         assert (await http.get("/api/workflows?id=r")).json()["stalled"] is stalled

@@ -1,7 +1,7 @@
 """Rows that only another program can have written: they are shown, and do not disturb other runs."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,10 @@ async def store(tmp_path: Path) -> AsyncIterator[Storage]:
 
 
 @pytest.fixture
-def database(tmp_path: Path, store: Storage) -> Database:
-    return Database(tmp_path / "loopkit.db")
+def database(tmp_path: Path, store: Storage) -> Iterator[Database]:
+    database = Database(tmp_path / "loopkit.db")
+    yield database
+    database.engine.dispose()
 
 
 async def shown(http: httpx.AsyncClient, run_id: str) -> dict[str, Any]:
