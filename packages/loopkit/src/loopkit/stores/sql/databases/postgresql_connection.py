@@ -31,6 +31,8 @@ class LimitedConnection(psycopg.Connection[Any]):
     """Longest time during which no byte may move while a statement is sent, performed or answered."""
 
     def wait(self, gen: PQGen[T], interval: float = _CHECK_SECONDS, timeout: float | None = None) -> T:
+        if timeout is None:  # psycopg 3.3.0 has no such parameter, and asks for none
+            return super().wait(self._limited(gen), interval)
         return super().wait(self._limited(gen), interval, timeout)
 
     def _limited(self, gen: PQGen[T]) -> PQGen[T]:
