@@ -29,6 +29,21 @@ def test_each_name_is_the_one_that_type_checkers_see() -> None:
         assert getattr(loopkit, name) is getattr(importlib.import_module(module), name), name
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("loopkit.agents.StageContext", "loopkit.agents.prompt._JUDGING", "loopkit.agents.template.Template"),
+        *("loopkit.core.lease.Claimant", "loopkit.core.machine.advance", "loopkit.core.outcome.Produced"),
+        *("loopkit.core.run.Stage", "loopkit.errors.StageFailed", "loopkit.storage.RunQuery"),
+        "loopkit_cli.options.without_password",
+    ],
+)
+def test_names_that_programs_of_others_import_stay(name: str) -> None:
+    """They are no part of ``import loopkit``; programs that show faults need them."""
+    module, _, attribute = name.rpartition(".")
+    assert getattr(importlib.import_module(module), attribute)
+
+
 def test_a_misspelt_name_is_an_error_at_run_time() -> None:
     """The message names the module and the attribute, as that of any module does."""
     with pytest.raises(AttributeError, match="module 'loopkit' has no attribute 'Agnet'"):

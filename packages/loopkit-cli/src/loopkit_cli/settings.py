@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from loopkit.core.lease import HEARTBEAT, STALLED_AFTER
-from loopkit.stores.url_display import without_secrets
+from loopkit_cli.options import without_password
 from loopkit_cli.value_types import SECONDS
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     if param.name not in values or typed:
         values[param.name] = value
     if param.name == "database" and typed:
-        values["repeated"] = f" --database {shlex.quote(without_secrets(value))}"
+        values["repeated"] = f" --database {shlex.quote(without_password(value))}"
 
 
 def _shared(*names: str, **attributes: Any) -> click.Option:

@@ -3,9 +3,9 @@
 import anyio
 import click
 
-from loopkit.stores.url_display import without_secrets
 from loopkit_cli import output
 from loopkit_cli.base_command import command, pass_settings
+from loopkit_cli.options import without_password
 from loopkit_cli.settings import Settings
 
 
@@ -29,7 +29,7 @@ def copy(settings: Settings, target: str) -> None:
     """
     from loopkit.stores.sql.move import move_database
 
-    name = without_secrets(target)
+    name = without_password(target)
 
     async def move() -> int:
         return await move_database(settings.database, target, name=name, stalled_after=settings.stalled_after)

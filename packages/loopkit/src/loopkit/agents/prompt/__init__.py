@@ -6,3 +6,9 @@ a model's server understands, and ``json_answer`` reads it. ``booked_request`` b
 ``model_request`` sends through pydantic-ai, and ``model_failure`` says which failed requests are made again. Each
 imports only those named after it.
 """
+
+from loopkit.agents.prompt.judgement import JUDGE_INSTRUCTIONS as _JUDGING
+
+__all__: list[str] = []
+
+assert _JUDGING, "the instructions that stand before every judge's prompt"
