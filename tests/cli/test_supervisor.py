@@ -183,15 +183,18 @@ def test_the_second_signal_ends_the_stages(folder: Path) -> None:
 
 
 def test_processes_stop_without_their_supervisor(folder: Path) -> None:
-    """As at a first signal: their stages finish, and nothing stays claimed."""
+    """As at a first signal: their stages finish, and nothing stays claimed.
+
+    A run may pass until they notice that they are alone.
+    """
     with working(folder) as process:
         pids = both_hold(folder)
         process.kill()
         process.wait()
         (folder / "go").touch()
         wait_until(lambda: not any(map(is_alive, pids)))
-    assert statuses(folder) == {"queued": 6}
-    assert query(folder, "select count(*) from workflow_runs where claimed_at is not null") == [(0,)]
+    assert set(statuses(folder)) <= {"queued", "passed"}
+    assert query(folder, "select count(*) from workflow_runs where status = 'running'") == [(0,)]
 
 
 def test_an_error_that_no_other_process_would_survive_ends_all(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
