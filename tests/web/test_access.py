@@ -1,6 +1,7 @@
 """Access: every route with every method, the default hook, read-only apps, and permissions."""
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -271,7 +272,7 @@ async def test_without_the_permission_to_view_nothing_shows_a_run() -> None:
             response = await http.request(method, path, content=body)
         assert response.status_code == status, path
         assert "canary" not in response.text, path
-        assert "0.9" not in response.text, path
+        assert "0.9" not in re.sub(r":\d\d\.\d+Z", "", response.text), path  # the page tells what time it is
         if status in (201, 202):
             assert set(response.json()) == {"id", "status"}
 
