@@ -18,9 +18,9 @@ SOURCES = {
 }
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "clock", "eventloop", "system_ids", "version"}),
+    frozenset({"errors", "clock", "system_ids", "version"}),
     frozenset({"core"}),
-    frozenset({"wire"}),
+    frozenset({"eventloop", "wire"}),
     frozenset({"storage", "agents"}),
     frozenset({"stores", "runner"}),
     frozenset({"api", "fleet", "journal_reader", "thread_loops"}),  # run, submit, wait, follow

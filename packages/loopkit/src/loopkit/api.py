@@ -230,11 +230,11 @@ async def submit(
     )
     new_runs: list[NewRun] = []
     faults: list[Fault] = []
-    turns = Turns(strict_json.MOST_OF_A_SMALL_VALUE)
+    turns = Turns()
     for number, run_inputs in enumerate(inputs, 1):
         try:
             new_runs.append(await _build_run(build, run_inputs))
-            await turns.pause_after(strict_json.size(run_inputs))
+            await turns.pause_after(run_inputs)
         except InvalidInputs as error:
             place = f" (inputs {number} of {len(inputs)})" if len(inputs) > 1 else ""
             faults += [Fault(fault.pointer, fault.detail + place) for fault in error.faults]

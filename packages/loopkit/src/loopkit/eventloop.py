@@ -9,6 +9,8 @@ from typing import Any
 from anyio import RunFinishedError
 from anyio.lowlevel import cancel_shielded_checkpoint, current_token
 
+from loopkit.core import strict_json
+
 __all__ = ["EventLoop", "Turns", "set_async_library"]
 
 
@@ -38,22 +40,18 @@ class EventLoop:
 
 
 class Turns:
-    """Turns that a task which goes through many values leaves to the others of its event loop.
+    """Turns that a task which goes through many JSON values leaves to the others of its event loop.
 
     Eight runs with 0.8 MB of numbers each took 160 ms at once, and 50 ms with texts.
-
-    Args:
-        most: size of the values after which it pauses.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._size = 0
 
-    async def pause_after(self, size: int) -> None:
-        """Yield when the values since the last pause are larger together; a cancellation is not raised here."""
-        self._size += size
-        if self._size > self._most:
+    async def pause_after(self, value: Any) -> None:
+        """Yield if the values since the last pause are large together; a cancellation is not raised here."""
+        self._size += strict_json.size(value)
+        if self._size > strict_json.MOST_OF_A_SMALL_VALUE:
             self._size = 0
             await cancel_shielded_checkpoint()
 

@@ -117,10 +117,10 @@ class WritePath:
         stored_rows = await self._submit(await _built(build, new_runs))
         new_tags = dict(zip(ids, (new_run.tags for new_run in new_runs), strict=True))
         stored: dict[str | int, Run] = {}
-        turns = Turns(strict_json.MOST_OF_A_SMALL_VALUE)
+        turns = Turns()
         for identity, row in zip(distinct, stored_rows, strict=True):
             stored[identity] = _with_tags(rows.run(row), new_tags)
-            await turns.pause_after(strict_json.size(stored[identity].inputs))
+            await turns.pause_after(stored[identity].inputs)
         self._notify()
         return [stored[outcomes.identity_of(position, new_run)] for position, new_run in enumerate(new)]
 
@@ -208,10 +208,10 @@ class WritePath:
     async def _read_held_runs(self, claimed: Claimed) -> list[Held]:
         """Return the runs that a claim holds now; other tasks go on between large ones."""
         held: list[Held] = []
-        turns = Turns(strict_json.MOST_OF_A_SMALL_VALUE)
+        turns = Turns()
         for one in self._held_runs(claimed):
             held.append(one)
-            await turns.pause_after(strict_json.size(one.run.inputs))
+            await turns.pause_after(one.run.inputs)
         return held
 
     async def _claim(self, request: ClaimRuns) -> Claimed:

@@ -2,15 +2,14 @@
 
 from typing import Final
 
-from sqlalchemy import ColumnElement, case, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, case, func, or_, select
 
 from loopkit.core.labels.label_text import MAX_TAG_CHARS, MAX_TAGS, MAX_TITLE_CHARS
 from loopkit.stores.sql.operations.checks.rules import RuleGroup, rule
+from loopkit.stores.sql.schema.expressions import literal
 from loopkit.stores.sql.schema.tables import runs, tags
 
 __all__ = ["LABEL_RULES", "TITLE_RULE"]
-
-_LINE_END: Final[ColumnElement[str]] = literal_column("'\n'")
 
 
 def _is_odd(text: ColumnElement[str], max_chars: int) -> ColumnElement[bool]:
@@ -18,7 +17,7 @@ def _is_odd(text: ColumnElement[str], max_chars: int) -> ColumnElement[bool]:
         func.length(text) < 1,
         func.length(text) > max_chars,
         func.trim(text) != text,
-        func.replace(text, _LINE_END, literal_column("''")) != text,
+        func.replace(text, literal("\n"), literal("")) != text,
     )
 
 
