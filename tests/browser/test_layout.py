@@ -146,6 +146,18 @@ def test_list_shows_long_names_without_overlap(width: int, opened: Opener, crowd
         assert page.locator(f"#r-{run_id} .c-usage").is_visible() == (width == 1440)
 
 
+@pytest.mark.parametrize("width", [375, 1440])
+def test_row_under_the_mouse_is_painted_whole(width: int, opened: Opener, crowded: Seeded) -> None:
+    """The row itself takes the colour, so that on a phone no gap stays between its cells."""
+    url, ids = crowded
+    page = opened(viewport={"width": width, "height": 900})
+    page.goto(f"{url}/agents")
+    row = page.locator(f"#r-{ids['queued']}")
+    before = row.evaluate("(one) => getComputedStyle(one).backgroundColor")
+    row.hover()
+    assert row.evaluate("(one) => getComputedStyle(one).backgroundColor") != before
+
+
 PAGES = [
     "/agents/{queued}",
     "/agents/{passed}",

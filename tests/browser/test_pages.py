@@ -235,6 +235,8 @@ def test_token_is_typed_once(opened: Opener, served: Server) -> None:
     page.goto(url + "/runners")
     assert axe(page) == []
     save_screenshot(page, "sign-in")
+    assert page.get_by_text("LOOPKIT_TOKEN").is_visible()
+    assert page.get_by_role("button", name="Sign in").bounding_box()["height"] >= 32
     page.get_by_label("Token").fill("another")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_text("This token is not valid.")).to_be_visible()

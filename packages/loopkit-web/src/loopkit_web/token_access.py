@@ -128,8 +128,10 @@ def sign_in_form(call: Call, extra: Mapping[str, str]) -> str:
     """
     next_page = extra.get("next") or call.requested_page
     return (
+        "<p>Type the token that this dashboard was started with"
+        " (<code>--token</code> or <code>LOOPKIT_TOKEN</code>).</p>"
         f'<form method="post" action="{escape(call.url("/sign-in"))}">'
         f'<input type="hidden" name="next" value="{escape(next_page)}">'
         '<label>Token <input type="password" name="token" autocomplete="current-password" required autofocus></label> '
-        "<button>Sign in</button></form>"
+        '<button class="button primary">Sign in</button></form>'
     )
