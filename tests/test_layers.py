@@ -178,6 +178,7 @@ PINNED = {
     "loopkit.stores.sql.move",
     "loopkit.stores.sql.opener",
     "loopkit.stores.sql.store",
+    "loopkit.stores.text_cuts",
     "loopkit.stores.url_display",
 }
 """Private modules of ``loopkit`` that the other packages use: they require exactly the version released with them."""

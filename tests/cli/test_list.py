@@ -49,3 +49,24 @@ def test_a_limit_is_brought_into_its_range(cli: Program, limit: str, given: int)
 def test_a_filter_that_cannot_be_is_a_usage_error(cli: Program, option: tuple[str, str]) -> None:
     """Status 2."""
     cli.refused(2, "list", "--json", *option)
+
+
+@pytest.mark.parametrize("length", [1_001, 100_000, 4_000_000])
+def test_an_id_that_is_too_long_is_cut(cli: Program, length: int) -> None:
+    """In JSON after 1,000 characters, in the table after 60; only the whole id names the run."""
+    queued = cli.submit()
+    names = "agent_name, cycle_id, status, max_attempts, pass_threshold, inputs, created_at"
+    long_id = "odd" + "x" * (length - 3)
+    cli.sql(f"INSERT INTO workflow_runs (id, {names}) SELECT ?, {names} FROM workflow_runs", long_id)
+    listed = cli.good("list", "--json").json["runs"]
+    assert [run["id"] for run in listed] == [queued, "odd" + "x" * 997 + "…"]
+    assert listed[1]["inputs"] == listed[0]["inputs"]
+    lines = cli.good("list").lines
+    assert max(map(len, lines)) < 200
+    assert lines[2].startswith("odd" + "x" * 56 + "…  writer  ")
+    for command in ("show", "cancel"):
+        reason = cli.refused(1, command, "oddxxxxxxxxx")
+        assert "names a run whose id has more than 1,000 characters: give the whole id" in reason
+    cli.refused(1, "cancel", listed[1]["id"])
+    assert cli.good("show", long_id, "--json").json["id"] == long_id
+    assert cli.good("cancel", long_id, "--json").json["status"] == "cancelled"

@@ -10,6 +10,7 @@ import click
 
 from loopkit.core.run import Run
 from loopkit.errors import RunNotFound
+from loopkit.stores.text_cuts import MAX_ID_CHARS, is_cut_id
 from loopkit_cli.exits import Refused
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ async def find_run(store: "Storage", name: str) -> Run:
 
     Raises:
         RunNotFound: no run is named so.
-        Refused: several runs are; the error names some of them.
+        Refused: several runs are; the error names some of them. Or only the beginning of the run's id was read.
     """
     return await _find(store, name, min_chars=1)
 
@@ -65,6 +66,8 @@ async def _find(store: "Storage", name: str, *, min_chars: int) -> Run:
         ids = [run.id for run in candidates]
         more = ["..."] if len(ids) > MAX_CANDIDATES else []
         raise Refused("\n  ".join([f"{name!r} is the beginning of several runs:", *ids[:MAX_CANDIDATES], *more]))
+    if is_cut_id(candidates[0].id):
+        raise Refused(f"{name!r} names a run whose id has more than {MAX_ID_CHARS:,} characters: give the whole id")
     if name != LAST and len(name.removeprefix(_PREFIX)) < min_chars:
         raise Refused(
             f"{name!r} is too short to name a run that is changed: give at least {min_chars} characters after "

@@ -17,6 +17,7 @@ from loopkit.core.journal import Artifact, ArtifactInfo, RunEvent
 from loopkit.core.run import Run
 from loopkit.errors import RunNotFound
 from loopkit.storage import Storage
+from loopkit.stores.text_cuts import is_cut_id
 from loopkit_web.http.event_stream import message, message_parts
 
 __all__ = [
@@ -127,15 +128,15 @@ def needs_whole_row(run: Run) -> bool:
 async def run_windows(store: Storage, runs: Sequence[Run]) -> AsyncGenerator[Sequence[Run], None]:
     """Yield whole runs in windows of bounded size; those that were read in part are read again, one at a time.
 
-    Runs that were deleted meanwhile are left out.
+    Runs that were deleted meanwhile are left out. A run whose id is cut stays as it is: it cannot be read by its id.
 
     Args:
         store: the store of the runs.
-        runs: read with ``max_chars=MAX_ROW_CHARS``.
+        runs: a list, read with ``max_chars=MAX_ROW_CHARS``.
     """
     window: list[Run] = []
     for run in runs:
-        if not needs_whole_row(run):
+        if is_cut_id(run.id) or not needs_whole_row(run):
             window.append(run)
             continue
         if window:

@@ -66,7 +66,7 @@ class RunnerEntry:
     """Seconds since its last heartbeat, by the store's clock."""
     heartbeat_seconds: float
     runs: Sequence[str]
-    """Ids of the running runs it holds, at most 1,000 over all runners."""
+    """Ids of the running runs it holds, as lists have them; at most 1,000 over all runners."""
 
 
 @attrs.frozen(kw_only=True)

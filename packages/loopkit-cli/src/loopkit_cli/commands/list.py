@@ -6,13 +6,14 @@ from typing import Final
 import click
 
 from loopkit.core.run import EndReason, Run, RunStatus
+from loopkit.stores.text_cuts import is_cut_id
 from loopkit_cli import display_text, output
 from loopkit_cli.base_command import command, pass_settings
 from loopkit_cli.settings import Settings
 from loopkit_cli.usable_agents import complete_agent
 
 MAX_TITLE: Final = 60
-"""Most characters of a title in the table."""
+"""Most characters of a title in the table, and of an id that is not whole."""
 
 
 @command(
@@ -85,7 +86,8 @@ def list_(
 
 def _row(run: Run, now: datetime) -> tuple[str, ...]:
     created = display_text.moment(run.created_at)
-    return run.id, run.agent_name, run.headline, run.cycle_id, created, display_text.duration(run, now)
+    run_id = output.shorten(run.id, MAX_TITLE) if is_cut_id(run.id) else run.id
+    return run_id, run.agent_name, run.headline, run.cycle_id, created, display_text.duration(run, now)
 
 
 def _labels(run: Run) -> str:

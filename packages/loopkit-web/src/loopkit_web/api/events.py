@@ -208,7 +208,10 @@ async def _read_run_states(call: Call) -> Mapping[str, object]:
     runs = list((await call.store.list_runs(RunQuery(limit=_WATCHED, max_chars=_MAX_CHARS))).runs)
     if call.registry is not None:
         runs += await call.registry.holdings(limit=_WATCHED, max_chars=_MAX_CHARS)
-    return {run.id: _state(run) for run in runs}
+    states: defaultdict[str, set[object]] = defaultdict(set)  # ids of several runs may be cut to the same beginning
+    for run in runs:
+        states[run.id].add(_state(run))
+    return states
 
 
 def _state(run: Run) -> object:

@@ -125,6 +125,7 @@ class Run:
     """One execution of an agent's loop, as the store returned it last. Times are aware, in UTC, with milliseconds."""
 
     id: str
+    """Of a run in a list at most 1,000 characters: a longer id ends there with an ellipsis, and names no run."""
     agent_name: str
     cycle_id: str
     status: RunStatus

@@ -13,6 +13,8 @@ Rules for all methods:
 * A read with ``max_chars`` returns at most that many characters of each text, inputs and metadata counted as JSON text.
   Of a JSON text that is longer, it returns the members that are whole and the beginning of the text in which the cut
   is. The result says that it is cut. A page can so show rows of any size at a bounded cost.
+* A list of runs, by ``list_runs`` or ``holdings``, has at most 1,000 characters of each run's id, which another program
+  may have written at any length. A longer id ends there with an ellipsis, names no run, and is cut too.
 
 ``Storage`` is what loopkit needs. The other protocols are optional and have one purpose each; a feature that needs one
 is left out, or says so, when a store does not have it.

@@ -80,7 +80,8 @@ class RunQuery:
     """Beginning of a run id, a cycle id, an agent's name or a tag; or words of a title or a tag.
 
     Each word must begin a word of the title or tag, in upper or lower case. Among more than 5,000 runs with a title,
-    or 1,000 different tags, the newest titles and the first tags are searched.
+    or 1,000 different tags, the newest titles and the first tags are searched; titles of runs whose ids have more than
+    1,000 characters are not.
     """
     stalled: bool = False
     """True lists only stalled runs."""

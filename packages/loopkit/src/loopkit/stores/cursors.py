@@ -7,6 +7,7 @@ from typing import Final
 from loopkit.core import strict_json
 from loopkit.errors import UnusableOption
 from loopkit.storage import Order
+from loopkit.stores.text_cuts import MAX_ID_CHARS
 
 __all__ = ["MOST_EVENTS", "MOST_RUNS", "NEWEST", "clamp_events", "clamp_runs", "make_cursor", "read_cursor"]
 
@@ -18,7 +19,8 @@ MOST_EVENTS: Final = 1000
 """Most events that one call returns."""
 
 _CURSOR_VERSION: Final = 1
-_MOST_CHARACTERS: Final = 4096
+_MOST_CHARACTERS: Final = 16_384
+"""As many as an id of :data:`MAX_ID_CHARS` characters takes, each written as a pair of escapes."""
 _LARGEST_KEY: Final = 253_402_300_799_999
 """Sort keys are milliseconds since 1970, seconds, or scores; this is the last millisecond that a datetime has."""
 
@@ -34,8 +36,11 @@ def clamp_events(limit: int) -> int:
 
 
 def make_cursor(order: Order, key: float, run_id: str) -> str:
-    """Return an opaque cursor for the place after a run: its sort key in this order, and its id."""
-    document = json.dumps([_CURSOR_VERSION, order.value, key, run_id])
+    """Return an opaque cursor for the place after a run: its sort key in this order, and its id as lists read it.
+
+    After a run whose id is cut, runs with the same key whose ids have the same first characters are left out.
+    """
+    document = json.dumps([_CURSOR_VERSION, order.value, key, run_id[:MAX_ID_CHARS]])
     return base64.urlsafe_b64encode(document.encode()).decode().rstrip("=")
 
 

@@ -8,7 +8,7 @@ from loopkit.core.labels.words import Words
 from loopkit.core.run import Run, RunStatus
 from loopkit.storage import AgentOverview, AgentStats, Order, Overview, RunPage, RunQuery
 from loopkit.stores.cursors import NEWEST, clamp_runs, make_cursor, read_cursor
-from loopkit.stores.text_cuts import MAX_NAME_CHARS
+from loopkit.stores.text_cuts import MAX_ID_CHARS, MAX_NAME_CHARS
 
 __all__ = ["matches", "overview", "page", "sort_key", "stats"]
 
@@ -25,9 +25,10 @@ def page(runs: Iterable[Run], query: RunQuery) -> RunPage:
         reverse=query.order is not Order.CREATED_ASC,
     )
     if query.cursor is not None:
-        key, run_id = read_cursor(query.cursor, query.order)
+        place = read_cursor(query.cursor, query.order)
         ascending = query.order is Order.CREATED_ASC
-        keyed = [item for item in keyed if (item[:2] > (key, run_id) if ascending else item[:2] < (key, run_id))]
+        keyed = [item for item in keyed if (item[:2] > place if ascending else item[:2] < place)]
+        keyed = [item for item in keyed if (item[0], item[1][:MAX_ID_CHARS]) != place]
     limit = clamp_runs(query.limit)
     shown = keyed[:limit]
     more = len(keyed) > limit

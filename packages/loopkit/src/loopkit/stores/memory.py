@@ -125,7 +125,7 @@ class MemoryStore(MemoryLedger):
     async def list_runs(self, query: RunQuery) -> RunPage:
         with self._lock:
             page = list_reference.page(self._all_runs(), query)
-            return attrs.evolve(page, runs=tuple(text_cuts.cut_run(run, query.max_chars) for run in page.runs))
+            return attrs.evolve(page, runs=tuple(text_cuts.listed_run(run, query.max_chars) for run in page.runs))
 
     async def list_events(
         self,
@@ -208,7 +208,7 @@ class MemoryStore(MemoryLedger):
         with self._lock:
             held = [run for run in self._all_runs() if run.status is RunStatus.RUNNING]
             longest_silent = sorted(held, key=lambda run: (run.last_seen_at, run.id))[:limit]
-            return [text_cuts.cut_run(run, max_chars) for run in longest_silent]
+            return [text_cuts.listed_run(run, max_chars) for run in longest_silent]
 
     async def overview(self) -> Overview:
         with self._lock:

@@ -10,6 +10,7 @@ from loopkit.core.labels.label_text import MAX_TAG_CHARS, MAX_TAGS
 from loopkit.core.run import Run
 
 __all__ = [
+    "MAX_ID_CHARS",
     "MAX_NAME_CHARS",
     "RUN_DOCUMENTS",
     "RUN_TEXTS",
@@ -18,6 +19,9 @@ __all__ = [
     "cut_json_text",
     "cut_run",
     "cut_tags",
+    "is_cut_id",
+    "listed_id",
+    "listed_run",
 ]
 
 RUN_TEXTS: Final = (
@@ -27,6 +31,8 @@ RUN_TEXTS: Final = (
 """Fields of a run that are text of any length, but for its id; its tags are a list."""
 MAX_NAME_CHARS: Final = 1_000
 """Most characters of an agent's name in figures and searches; another program's agents with longer names have none."""
+MAX_ID_CHARS: Final = 1_000
+"""Most characters of a run's id that a list reads; loopkit's own ids have 30, other programs write any."""
 RUN_DOCUMENTS: Final = ("inputs", "policy")
 """Fields of a run that are JSON of any length."""
 
@@ -47,6 +53,22 @@ def cut_run(run: Run, max_chars: int | None) -> Run:
     if tags != run.tags:
         changes["tags"] = tags
     return attrs.evolve(run, **changes, is_cut=True) if changes else run
+
+
+def listed_run(run: Run, max_chars: int | None = None) -> Run:
+    """Return a run as a list has it: cut as by :func:`cut_run`, and with its id as :func:`listed_id` returns it."""
+    cut = cut_run(run, max_chars)
+    return attrs.evolve(cut, id=listed_id(run.id), is_cut=True) if is_cut_id(run.id) else cut
+
+
+def listed_id(run_id: str) -> str:
+    """Return the id of a run, or its first :data:`MAX_ID_CHARS` characters with an ellipsis if it has more."""
+    return run_id[:MAX_ID_CHARS] + "…" if is_cut_id(run_id) else run_id
+
+
+def is_cut_id(run_id: str) -> bool:
+    """Return whether an id from a list is the beginning of a longer one, by which no run can be read or changed."""
+    return len(run_id) > MAX_ID_CHARS
 
 
 def cut_tags(tags: tuple[str, ...], max_chars: int) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Final
 from starlette.responses import Response
 
 from loopkit.storage import Overview
+from loopkit.stores.text_cuts import is_cut_id
 from loopkit_web.dashboard.markup import display_text
 from loopkit_web.dashboard.pages.layout import RefreshPlan, page, run_facts, unchanged
 from loopkit_web.dashboard.pages.page_worker import in_worker
@@ -55,7 +56,7 @@ async def show_list(call: Call) -> Response:
     facts = ([run_facts(run) for run in runs.runs], runs.next_cursor, fleet and fleet.backlog_digest)
     if filters.part is not None and (not_modified := unchanged(call, "list.html", facts)):
         return not_modified
-    ids = [run.id for run in runs.runs]
+    ids = [run.id for run in runs.runs if not is_cut_id(run.id)]
     trajectories = await call.scores.trajectories(ids) if call.scores is not None else {}
     view = await in_worker(call, run_list_view, filters, runs, trajectories, overview, list(call.agents), served)
     return await page(

@@ -1,7 +1,9 @@
 """List of runs: its rows, its status filters, and the URL of every other view of it."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
 from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -12,6 +14,8 @@ from loopkit.core.labels.label_text import MAX_TAGS, MAX_TITLE_CHARS
 from loopkit.core.run import EndReason, Run, RunStatus, Stage
 from loopkit.storage import Order, Overview, RunPage, RunQuery, Trajectory
 from loopkit_web.dashboard.markup import charts, display_text
+from loopkit_web.dashboard.markup.run_link import RunLink, run_link
+from loopkit_web.dashboard.markup.text_allowance import TextAllowance
 from loopkit_web.dashboard.views.runners_view import host_and_pid
 from loopkit_web.dashboard.views.status import Status, StatusKind, status_kind, status_of
 from loopkit_web.dashboard.views.usage_view import usage_text
@@ -47,6 +51,8 @@ _PAGE_SIZE: Final = 50
 _MAX_REASON: Final = 240
 _MAX_CHARS: Final = 1_000
 """Characters of each text of a run that are read: its subject has at most 90."""
+_MAX_ID_BYTES: Final = 200_000
+"""Bytes that the ids of all runs may take in a page; runs beyond are shown without a link."""
 _MAX_AGENTS: Final = 200
 """Most agents to filter by."""
 _MAX_NAME: Final = 200
@@ -135,6 +141,9 @@ class RunRow:
     """One run in the list."""
 
     run: Run
+    link: RunLink
+    element_id: str
+    """Id of the row in the page, the same as long as the run is."""
     status: Status
     detail: str
     """Text below the status, without its time."""
@@ -236,7 +245,12 @@ def run_list_view(
         served: names of the agents that a runner serves. None: this is not known.
     """
     counts = overview.counts
-    rows = tuple(_row(run, trajectories.get(run.id), served) for run in page.runs)
+    allowance = TextAllowance(_MAX_ID_BYTES)
+    links = [run_link(run.id, allowance) for run in page.runs]
+    rows = tuple(
+        _row(run, link, element_id, trajectories.get(run.id) if link.is_whole else None, served)
+        for run, link, element_id in zip(page.runs, links, _element_ids(page.runs, links), strict=True)
+    )
     names = dict.fromkeys([*agents, *(agent.agent for agent in overview.agents)])
     total = sum(count for status, count in counts.items() if status != StatusKind.STALLED)
     return RunListView(
@@ -270,12 +284,28 @@ def _chip(filters: Filters, name: str | None, label: str, kind: StatusKind | Non
     )
 
 
-def _row(run: Run, trajectory: Trajectory | None, served: frozenset[str] | None) -> RunRow:
+def _element_ids(runs: Sequence[Run], links: Sequence[RunLink]) -> Iterator[str]:
+    """Yield an id for the row of each run; ids of runs may be cut, and then begin alike."""
+    alike: Counter[str] = Counter()
+    for run, link in zip(runs, links, strict=True):
+        if link.is_whole:
+            yield f"r-{run.id}"
+            continue
+        digest = sha256(f"{run.id}{run.created_at}".encode("utf-8", "replace")).hexdigest()[:16]
+        alike[digest] += 1
+        yield f"u-{digest}-{alike[digest]}"
+
+
+def _row(
+    run: Run, link: RunLink, element_id: str, trajectory: Trajectory | None, served: frozenset[str] | None
+) -> RunRow:
     detail, detail_since = _detail(run, served)
     host, pid = host_and_pid(run)
     ended = run.started_at and run.completed_at
     return RunRow(
         run=run,
+        link=link,
+        element_id=element_id,
         status=status_of(run),
         detail=detail,
         detail_since=detail_since,

@@ -13,6 +13,7 @@ from loopkit.fleet import Backlog, RunnerEntry, RunnerState
 from loopkit.storage import Overview
 from loopkit_web.dashboard.markup import display_text
 from loopkit_web.dashboard.markup.bidi_text import isolated
+from loopkit_web.dashboard.markup.run_link import RunLink, run_link
 from loopkit_web.dashboard.markup.text_allowance import TextAllowance, cut
 from loopkit_web.fleet import FleetSnapshot
 from loopkit_web.http.site import VERSION
@@ -30,6 +31,10 @@ _MAX_SERVED: Final = 20
 _MAX_SERVED_CHARS: Final = 1_000
 _MAX_RUNNERS_BYTES: Final = 350_000
 """Bytes of all runners' names, versions and agents in a page."""
+_MAX_RUNS: Final = 2
+"""Runs of one runner that are named."""
+_MAX_ID_BYTES: Final = 80_000
+"""Bytes that the ids of all runs may take in a page; runs beyond are named without a link."""
 _MAX_NAMES: Final = 3
 """Agents that a sentence names."""
 _MAX_NAME: Final = 200
@@ -62,6 +67,8 @@ class RunnerRow:
     host: str
     pid: str
     agents: str
+    runs: tuple[RunLink, ...]
+    """The first of the runs that it holds."""
     version: str
     has_other_version: bool
     """True if its version differs from this dashboard's."""
@@ -86,10 +93,11 @@ class FleetView:
     @property
     def shown_runners(self) -> Iterator[RunnerRow]:
         """The first runners, each with the first of its agents, with names of bounded length."""
-        allowance = TextAllowance(_MAX_RUNNERS_BYTES)
+        allowance, allowance_of_ids = TextAllowance(_MAX_RUNNERS_BYTES), TextAllowance(_MAX_ID_BYTES)
         for runner in self.runners[:_MAX_SHOWN]:
             if allowance.left > 0:
-                yield _runner_row(runner, allowance)
+                runs = tuple(run_link(run_id, allowance_of_ids) for run_id in runner.runs[:_MAX_RUNS])
+                yield _runner_row(runner, runs, allowance)
 
     @property
     def shown_waiting(self) -> tuple[WaitingAgent, ...]:
@@ -178,7 +186,7 @@ def _serving(runners: Sequence[RunnerEntry], state: RunnerState) -> Counter[str]
     return Counter(name for runner in runners if runner.state is state for name in dict.fromkeys(runner.agents))
 
 
-def _runner_row(runner: RunnerEntry, allowance: TextAllowance) -> RunnerRow:
+def _runner_row(runner: RunnerEntry, runs: tuple[RunLink, ...], allowance: TextAllowance) -> RunnerRow:
     host, _, pid = runner.name.partition(":")
     others = len(runner.agents) - _MAX_SERVED
     agents = allowance.take(", ".join(map(isolated, runner.agents[:_MAX_SERVED])), _MAX_SERVED_CHARS)
@@ -187,6 +195,7 @@ def _runner_row(runner: RunnerEntry, allowance: TextAllowance) -> RunnerRow:
         host=allowance.take(host, _MAX_NAME),
         pid=allowance.take(pid.partition(":")[0], _MAX_NAME),
         agents=f"{agents} and {others} more" if others > 0 else agents,
+        runs=runs,
         version=allowance.take(runner.version, _MAX_NAME),
         has_other_version=runner.version != VERSION,
     )

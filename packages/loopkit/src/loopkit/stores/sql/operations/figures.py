@@ -81,6 +81,14 @@ _QUEUED: Final = select(_count_of_agent(_with(RunStatus.QUEUED)))
 _agents: Final = _AGENTS.subquery("agents")
 
 
+_OF_LAST: Final = {
+    "completed_at": runs.c.completed_at,
+    "id": rows.id_beginning(text_cuts.MAX_ID_CHARS),
+    "final_score": runs.c.final_score,
+}
+"""Columns that are read of a run that ended last."""
+
+
 def _newest(status: RunStatus, column: AnyColumn) -> AnyColumn:
     """Select a column of the run of an agent that ended last with this status."""
     ended = select(column).where(runs.c.agent_name == _agents.c.name, _with(status), runs.c.completed_at.isnot(None))
@@ -96,9 +104,9 @@ _LAST: Final = select(
     .scalar_subquery()
     .label("oldest"),
     *(
-        _newest(status, column).label(f"{status}_{column.name}")
+        _newest(status, column).label(f"{status}_{name}")
         for status in (RunStatus.PASSED, RunStatus.FAILED)
-        for column in (runs.c.completed_at, runs.c.id, runs.c.final_score)
+        for name, column in _OF_LAST.items()
     ),
 )
 

@@ -13,7 +13,9 @@ from sqlalchemy import ColumnElement, Connection, bindparam, func, literal_colum
 from loopkit.core.labels.words import Words
 from loopkit.core.run import EndReason
 from loopkit.storage import RunQuery
+from loopkit.stores import text_cuts
 from loopkit.stores.cursors import NEWEST
+from loopkit.stores.sql.schema import rows
 from loopkit.stores.sql.schema.expressions import AnyColumn, AnySelect, literal
 from loopkit.stores.sql.schema.tables import has_notable_reason, runs, tags
 from loopkit.stores.sql.schema.timestamps import Instant
@@ -68,7 +70,7 @@ class Found:
     """Result of a search."""
 
     run_ids: Sequence[str] = ()
-    """Runs by their titles."""
+    """Runs by their titles; none with an id of more than 1,000 characters, which only others write."""
     tags: Sequence[str] = ()
 
 
@@ -94,7 +96,8 @@ def find_labels(connection: Connection, text: str) -> Found:
     every = connection.execute(_TAGS_BETWEEN, {"low": "", "high": LAST_CHARACTER}).scalars()
     found_tags += [tag for tag in every if tag is not None and words.is_in(tag)]
     titled = connection.execute(_TITLES)
-    run_ids = [run_id for run_id, title in titled if isinstance(title, str) and words.is_in(title)]
+    named = ((run_id, title) for run_id, title in titled if not text_cuts.is_cut_id(run_id))
+    run_ids = [run_id for run_id, title in named if isinstance(title, str) and words.is_in(title)]
     return Found(run_ids=run_ids[:NEWEST], tags=sorted(set(found_tags))[:MOST_TAGS])
 
 
@@ -122,7 +125,7 @@ _REASONS: Final = {
 }
 _TAGS_BETWEEN: Final = _tags_between(bindparam("low"), bindparam("high"))
 _TITLES: Final = (
-    select(runs.c.id, runs.c.title)
+    select(rows.id_beginning(text_cuts.MAX_ID_CHARS + 1), runs.c.title)
     .where(runs.c.title.isnot(None))
     .order_by(Instant(runs.c.created_at).desc(), runs.c.id.desc())
     .limit(MOST_TITLES)

@@ -126,9 +126,7 @@ def list_runs(
     if len(page) > limit:
         last = page[limit - 1]
         cursor = cursors.make_cursor(query.order, _cursor_key(last[-1], query.order), last[0])
-    if query.max_chars is None:
-        return [rows.run(row) for row in page[:limit]], cursor
-    return [rows.cut_run(row, query.max_chars) for row in page[:limit]], cursor
+    return [rows.listed_run(row, query.max_chars) for row in page[:limit]], cursor
 
 
 def _statuses(query: RunQuery) -> tuple[RunStatus, ...]:
@@ -180,7 +178,8 @@ def _statement(shape: _Shape) -> AnySelect:
     if shape.order not in _BY_TIME:
         newest = _matches(candidates, shape, runs.c.id).order_by(_created.desc(), runs.c.id.desc())
         candidates = newest.limit(bindparam("newest")).subquery("newest_matches")
-    statement = _matches(candidates, shape, *rows.run_columns(cut=shape.cut), key.label("key")).where(key.isnot(None))
+    columns = (*rows.listed_columns(cut=shape.cut), key.label("key"))
+    statement = _matches(candidates, shape, *columns).where(key.isnot(None))
     if shape.from_cursor:
         statement = statement.where(_beyond_cursor(shape.order))
     return _sorted(statement, shape.order).limit(bindparam("page"))
@@ -271,13 +270,15 @@ def _found(shape: _Shape) -> list[AnySelect]:
 def _beyond_cursor(order: Order) -> ColumnElement[bool]:
     """Build the condition for runs after the cursor.
 
-    It bounds the key alone as well, since SQLite does not use a row-value comparison as an index bound.
+    It bounds the key alone as well, since SQLite does not use a row-value comparison as an index bound. The id of the
+    cursor may be cut: then the run's own id is above it.
     """
     key = _KEYS[order]
     cursor = _bound("cursor") if order in _BY_TIME else bindparam("cursor", type_=Double())
     last = bindparam("cursor_id", type_=runs.c.id.type)
     if order is Order.CREATED_ASC:
-        return and_(key >= cursor, or_(key > cursor, runs.c.id > last))
+        is_another = rows.id_beginning(text_cuts.MAX_ID_CHARS) != last
+        return and_(key >= cursor, or_(key > cursor, and_(runs.c.id > last, is_another)))
     return and_(key <= cursor, or_(key < cursor, runs.c.id < last))
 
 

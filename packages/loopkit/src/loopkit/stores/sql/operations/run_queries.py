@@ -38,6 +38,7 @@ __all__ = [
     "read_scores",
     "requested_cancels",
     "with_best_attempt",
+    "with_best_attempts",
 ]
 
 _RUN: Final = select(*rows.run_columns()).where(runs.c.id == bindparam("run_id"))
@@ -178,7 +179,7 @@ def list_runs(connection: Connection, database: Database, query: RunQuery, clock
         UnusableOption: the cursor is invalid or belongs to another order.
     """
     page, cursor = run_list.list_runs(connection, database, query, clock)
-    page = with_best_attempt(connection, page, cut=query.max_chars is not None)
+    page = with_best_attempts(connection, page, cut=query.max_chars is not None)
     return RunPage(runs=tuple(page), next_cursor=cursor)
 
 
@@ -343,6 +344,13 @@ def with_best_attempt(connection: Connection, runs: list[Run], *, cut: bool = Fa
         attrs.evolve(run, best_attempt=_best_attempt(run, scores.get(run.id, ()))) if run.id in lacking else run
         for run in runs
     ]
+
+
+def with_best_attempts(connection: Connection, listed: list[Run], *, cut: bool) -> list[Run]:
+    """Add best attempts to the runs of a list, as :func:`with_best_attempt` does, but to none whose id is cut."""
+    named = [run for run in listed if not text_cuts.is_cut_id(run.id)]
+    completed = {run.id: run for run in with_best_attempt(connection, named, cut=cut)}
+    return [completed.get(run.id, run) for run in listed]
 
 
 def _best_attempt(run: Run, scores: Iterable[tuple[int, float]]) -> int | None:

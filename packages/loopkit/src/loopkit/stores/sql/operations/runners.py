@@ -26,7 +26,7 @@ _FORGET: Final = runners.delete().where(_silent > bindparam("most_seconds"))
 
 
 def _held(*, cut: bool) -> AnySelect:
-    held = select(*rows.run_columns(cut=cut)).where(running)
+    held = select(*rows.listed_columns(cut=cut)).where(running)
     return held.order_by(Instant(rows.last_seen), runs.c.id).limit(bindparam("most"))
 
 
@@ -77,8 +77,10 @@ def _runner(row: AnyRow) -> RunnerInfo:
 
 def holdings(connection: Connection, limit: int, clock: ClockParameters, max_chars: int | None = None) -> list[Run]:
     """Return running runs, the longest silent first, with at most ``max_chars`` characters of each text."""
+    values = {"most": limit, **clock}
     if max_chars is None:
-        held = connection.execute(_HELD, {"most": limit, **clock})
-        return run_queries.with_best_attempt(connection, [rows.run(row) for row in held])
-    cut = connection.execute(_CUT_HELD, {"most": limit, **clock, **rows.cut_parameters(max_chars)})
-    return run_queries.with_best_attempt(connection, [rows.cut_run(row, max_chars) for row in cut], cut=True)
+        held = connection.execute(_HELD, values)
+    else:
+        held = connection.execute(_CUT_HELD, values | rows.cut_parameters(max_chars))
+    listed = [rows.listed_run(row, max_chars) for row in held]
+    return run_queries.with_best_attempts(connection, listed, cut=max_chars is not None)

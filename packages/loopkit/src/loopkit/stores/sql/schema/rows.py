@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 import attrs
-from sqlalchemy import Double, Text, and_, bindparam, cast, false, func, select, true
+from sqlalchemy import Double, Text, and_, bindparam, cast, false, func, literal_column, select, true
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -63,9 +63,12 @@ __all__ = [
     "cut_parameters",
     "cut_run",
     "event",
+    "id_beginning",
     "is_stalled",
     "json",
     "last_seen",
+    "listed_columns",
+    "listed_run",
     "moment",
     "run",
     "run_columns",
@@ -196,6 +199,17 @@ def run_columns(*, cut: bool = False) -> list[AnyColumn]:
     return [own[name] if name in own else _column(runs.c[name], cut and name in _CUT) for name in RUN_NAMES]
 
 
+def listed_columns(*, cut: bool) -> list[AnyColumn]:
+    """Return the columns of :data:`RUN_NAMES` for :func:`listed_run`: as :func:`run_columns` does, but for the id."""
+    _, *others = run_columns(cut=cut)
+    return [id_beginning(text_cuts.MAX_ID_CHARS + 1).label("id"), *others]
+
+
+def id_beginning(chars: int) -> AnyColumn:
+    """Return the first characters of a run's id. Sort by the id itself: this is in no index."""
+    return func.substr(runs.c.id, literal_column("1"), literal_column(str(chars)))
+
+
 _CUT: Final = frozenset({*text_cuts.RUN_TEXTS, *text_cuts.RUN_DOCUMENTS, "message", "metadata"})
 """Columns whose texts are cut in a read with ``max_chars``."""
 
@@ -239,6 +253,11 @@ def cut_run(row: Row, max_chars: int) -> Run:
     whole = run(values)
     shown_tags = text_cuts.cut_tags(whole.tags, max_chars)
     return attrs.evolve(whole, tags=shown_tags, is_cut=is_cut or shown_tags != whole.tags)
+
+
+def listed_run(row: Row, max_chars: int | None) -> Run:
+    """Return the run of a row of :func:`listed_columns`, cut as :func:`cut_run` does where ``max_chars`` is given."""
+    return text_cuts.listed_run(run(row) if max_chars is None else cut_run(row, max_chars))
 
 
 _POSITIONS: Final = {name: position for position, name in enumerate(RUN_NAMES)}
