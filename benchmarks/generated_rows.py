@@ -106,6 +106,7 @@ def write_foreign_rows(database: Path, ids: Sequence[str], draw: random.Random) 
     counts = ((0, 3, 2_000), (0, 20, 5_000), (0, 3, 3, 3, 3_000))
     tags, calls, runners = (draw.choice(numbers) for numbers in counts)
     large_inputs = draw.choice((False, False, True))
+    id_size = draw.choice((0, 900, 1_001, 100_000, 4_000_000))
     with sqlite3.connect(database) as connection:
         for run_id in ids:
             _write_columns_of_run(connection, run_id, text, draw)
@@ -114,11 +115,13 @@ def write_foreign_rows(database: Path, ids: Sequence[str], draw: random.Random) 
             _write_calls(connection, run_id, text, calls)
             _write_verdicts(connection, run_id, text, min(calls, 500))
         _write_runners(connection, text, runners)
+        if id_size:
+            _write_long_ids(connection, text, id_size)
         if large_inputs:
             inputs = json.dumps({"text": text[:100] + "x" * 3_000_000, "list": [1] * 500_000})
             connection.execute("UPDATE workflow_runs SET inputs = ? WHERE id = ?", (inputs, ids[1]))
     connection.close()
-    large = ", inputs of 4 MB" if large_inputs else ""
+    large = f", ids of {id_size:,}" + (", inputs of 4 MB" if large_inputs else "")
     return f"{len(text):,} of {kind} as title, tag and judge, {tags} tags, {calls} calls, {runners} runners{large}"
 
 
@@ -163,6 +166,15 @@ def _write_verdicts(connection: sqlite3.Connection, run_id: str, text: str, coun
         for n in range(count)
     )
     _insert(connection, "loopkit_verdicts", columns, verdicts)
+
+
+def _write_long_ids(connection: sqlite3.Connection, text: str, size: int) -> None:
+    """Write 12 runs, half of them held by a runner, with ids that begin alike."""
+    names = ("id", "agent_name", "cycle_id", "status", "claimed_by", "max_attempts", "pass_threshold", "inputs")
+    beginning = (text * (size // len(text) + 1))[:size]
+    held = (("running", f"{text[:190]}0:1:x"), ("queued", None))
+    runs = ((f"{beginning}{n}", "namer", "c", *held[n % 2], 3, 0.8, "{}") for n in range(12))
+    _insert(connection, "workflow_runs", names, runs)
 
 
 def _write_runners(connection: sqlite3.Connection, text: str, count: int) -> None:
