@@ -49,7 +49,8 @@ def evaluate(ctx):
     return 1.0
 """
 
-QUICK = ("--heartbeat", "0.2", "--stalled-after", "1")
+TAKEN_OVER_SOON = ("--heartbeat", "0.2", "--stalled-after", "3")
+"""For a test that waits for it; a process that stands still for three seconds loses its runs."""
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def folder(cli: Program) -> Path:
 def working(folder: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
     """Work the runs of a folder by two processes, which are gone when the block ends."""
     program = str(Path(sys.executable).with_name("loopkit-cli"))
-    command = [program, "worker", "--processes", "2", "--concurrency", "2", *QUICK, *options]
+    command = [program, "worker", "--processes", "2", "--concurrency", "2", *options]
     with (
         (folder / "log").open("w") as log,
         subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True) as process,
@@ -131,7 +132,7 @@ def test_processes_drain_the_queue_together(folder: Path) -> None:
 
 def test_a_killed_process_is_replaced(folder: Path) -> None:
     """By another one, which is said; its runs go on when they are stalled, and the metrics of all go on growing."""
-    with working(folder, "--metrics", "127.0.0.1:0") as process:
+    with working(folder, "--metrics", "127.0.0.1:0", *TAKEN_OVER_SOON) as process:
         killed, other = both_hold(folder)
         os.kill(killed, signal.SIGKILL)
         wait_until(
