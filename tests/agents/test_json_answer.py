@@ -1,5 +1,6 @@
 """JSON in the text of an answer: a clear verdict is read, however it is written; everything else is none."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,8 @@ def is_verdict(value: Mapping[str, Any]) -> bool:
         f"```json\n{VERDICT}\n```\nI hope this helps.",
         f"Words.\r\n\r\n```json\r\n{VERDICT}\r\n```\r\n",
         f"Sure! {VERDICT}",
+        "{1} " * 5_000 + VERDICT,
+        '{"} ' * 5_000 + VERDICT,
         f"It {{is}} fine, {{'a': 1}}.\n{VERDICT}",
         '{"score":\n\t9, "feedback": "g\\u006fod"}',
     ],
@@ -66,6 +69,27 @@ def test_a_clear_object_is_found(text: str) -> None:
 def test_an_unclear_answer_holds_none(text: str) -> None:
     """Two verdicts are none, and so is one in the middle of a sentence."""
     assert find_object(text, is_verdict) is None
+
+
+@pytest.mark.parametrize(
+    ("begun", "most_tries"),
+    [("{", 1), ('{"}', 20_000), ('{"a":', 25), ('{"a":[1,1,{"b":1,"b":1},', 25), ('{"a":[' + "1," * 5_000, 25)],
+)
+def test_looking_for_objects_ends(begun: str, most_tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a model begins and does not end is read in vain a bounded number of times, and may hide a quotation."""
+    tries = 0
+    decode = json.JSONDecoder.raw_decode
+
+    def counted(self: json.JSONDecoder, text: str, idx: int = 0) -> Any:
+        nonlocal tries
+        tries += 1
+        return decode(self, text, idx)
+
+    monkeypatch.setattr(json.JSONDecoder, "raw_decode", counted)
+    text = f"{(begun * 30_000)[:2_000_000]} {VERDICT}"
+    find_object(text, is_verdict)
+    assert stands_in(VALUE, text)
+    assert tries <= 2 * most_tries + 1
 
 
 def test_an_object_of_another_form_beside_the_asked_one_does_no_harm() -> None:

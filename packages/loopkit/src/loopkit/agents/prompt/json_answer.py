@@ -8,6 +8,7 @@ the model may only have quoted it.
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 __all__ = ["find_object", "objects_in", "parse_object", "stands_in"]
@@ -16,8 +17,19 @@ _FENCE: Final = re.compile(
     r"^[ \t]*(`{3,}|~{3,})(.*?)(?:^[ \t]*\1[`~]*[ \t]*$|(?<=[}\]\s])\1)", re.DOTALL | re.MULTILINE
 )
 _BYTE_ORDER_MARK: Final = "\ufeff"
-_MAX_BRACES: Final = 20_000
-"""Most opening braces of a text that are tried as the beginning of an object."""
+_BEGINNING: Final = re.compile(r'\{[ \t\r\n]*["}]')
+_FAR: Final = 10_000
+"""Characters after which what was read is cut off: to say where an object is broken, Python counts all lines before."""
+_MOST_WORK: Final = 1_000_000
+"""Most characters that are read in vain, by all tries to find the objects of a text: some 50 ms of CPU."""
+_WORK_OF_A_TRY: Final = 50
+"""What a try costs beside the characters that it reads."""
+_MOST_OF_A_TRY: Final = 50_000
+"""Characters that a try counts for which does not say how far it came."""
+
+
+class _TooManyTries(Exception):
+    """The text has so many braces that begin no object that its objects are not looked for any further."""
 
 
 def parse_object(text: str) -> dict[str, Any] | None:
@@ -34,7 +46,10 @@ def find_object(text: str, is_asked: Callable[[Mapping[str, Any]], bool]) -> dic
     text = text.strip().lstrip(_BYTE_ORDER_MARK).strip()
     if (whole := parse_object(text)) is not None:
         return whole
-    objects = list(_objects(text))
+    try:
+        objects = list(_objects(text))
+    except _TooManyTries:
+        return None
     if sum(is_asked(value) for value, _ in objects) > 1:
         return None
     fences = list(_FENCE.finditer(text))
@@ -44,13 +59,21 @@ def find_object(text: str, is_asked: Callable[[Mapping[str, Any]], bool]) -> dic
 
 
 def objects_in(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects of a text that are in no other one."""
-    return (value for value, _ in _objects(text))
+    """Yield the JSON objects of a text that are in no other one, as far as they are looked for."""
+    with suppress(_TooManyTries):
+        for value, _ in _objects(text):
+            yield value
 
 
 def stands_in(value: Mapping[str, Any], text: str) -> bool:
-    """Determine whether the JSON object ``value`` stands in ``text``, however it is written there."""
-    return any(value in _nested_objects(found) for found, _ in _objects(text))
+    """Determine whether the JSON object ``value`` stands in ``text``, however it is written there.
+
+    True also where it cannot be said, since a text has too many braces that begin no object: they could hide it.
+    """
+    try:
+        return any(value in _nested_objects(found) for found, _ in _objects(text))
+    except _TooManyTries:
+        return True
 
 
 def _fenced_object(content: str) -> dict[str, Any] | None:
@@ -62,16 +85,26 @@ def _fenced_object(content: str) -> dict[str, Any] | None:
 
 
 def _objects(text: str) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield the JSON objects of a text that are in no other one, each with the place of its end."""
-    position = tries = 0
-    while (position := text.find("{", position)) >= 0 and tries < _MAX_BRACES:
-        tries += 1
+    """Yield the JSON objects of a text that are in no other one, each with the place of its end.
+
+    Raises:
+        _TooManyTries: to find them all would take too long.
+    """
+    start = position = work = 0
+    while beginning := _BEGINNING.search(text, position):
+        position = beginning.start()
+        if position > _FAR:
+            start, text, position = start + position, text[position:], 0
         try:
             value, end = _DECODER.raw_decode(text, position)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError) as error:
+            read = error.pos - position if isinstance(error, json.JSONDecodeError) else _MOST_OF_A_TRY
+            work += _WORK_OF_A_TRY + min(read, len(text) - position)
+            if work > _MOST_WORK:
+                raise _TooManyTries from None
             position += 1
         else:
-            yield value, end
+            yield value, start + end
             position = end
 
 
