@@ -40,6 +40,14 @@ def test_only_evaluations_are_read() -> None:
     assert {number: view.score for number, view in evaluation_views(artifacts, 0.8).items()} == {1: 0.4, 2: 0.9}
 
 
+def test_a_criterion_without_a_score_is_left_out() -> None:
+    """A number that is no score is not shown as 1, and the view says that it is not whole."""
+    content = '{"score": 0.5, "criteria": {"a": 7, "b": {"scor": 1}, "c": "x", "d": -0.1, "e": 1}}'
+    view = evaluation_view(make_evaluation(content), 0.8)
+    assert [(criterion.name, criterion.score) for criterion in view.criteria] == [("e", 1.0)]
+    assert view.is_cut
+
+
 def test_criteria_beyond_a_hundred_are_left_out() -> None:
     """However many criteria an evaluation has, 100 are read, and the view says that it is not whole."""
     criteria = {f"criterion {number}": 0.5 for number in range(16_000)}

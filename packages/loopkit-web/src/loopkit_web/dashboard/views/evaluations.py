@@ -100,7 +100,7 @@ def evaluation_view(artifact: Artifact, pass_threshold: float) -> EvaluationView
         feedback=cut(feedback, _MAX_FEEDBACK),
         criteria=shown,
         panel=panel,
-        is_cut=is_part or len(feedback) > _MAX_FEEDBACK or len(criteria) > MAX_CRITERIA or panel.is_cut,
+        is_cut=is_part or len(feedback) > _MAX_FEEDBACK or len(shown) < len(criteria) or panel.is_cut,
     )
 
 
@@ -111,10 +111,11 @@ def evaluation_views(artifacts: Iterable[Artifact], pass_threshold: float) -> di
 
 
 def _criteria(value: Mapping[str, Any], pass_threshold: float) -> Iterable[Criterion]:
+    """Yield the criteria with a score from 0 to 1; any other number would be shown as one that nobody gave."""
     for name, entry in value.items():
         document = entry if isinstance(entry, Mapping) else {"score": entry}
-        score, feedback = _number(document.get("score")), document.get("feedback")
-        if score is None:
+        score, feedback = strict_json.finite_number(document.get("score")), document.get("feedback")
+        if score is None or not 0 <= score <= 1:
             continue
         pass_mark = _number(document.get("pass_mark"))
         yield Criterion(

@@ -23,7 +23,7 @@ _FAR: Final = 10_000
 _MOST_WORK: Final = 1_000_000
 """Most characters that are read in vain, by all tries to find the objects of a text: some 50 ms of CPU."""
 _WORK_OF_A_TRY: Final = 50
-"""What a try costs beside the characters that it reads."""
+"""Cost of a try beside that of the characters that it reads, in characters."""
 _MOST_OF_A_TRY: Final = 50_000
 """Characters that a try counts for which does not say how far it came."""
 
