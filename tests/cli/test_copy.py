@@ -49,6 +49,7 @@ def test_text_that_is_no_json_moves(cli: Program, postgres_url: str, text: str) 
 
 def test_a_copy_needs_an_empty_target_and_something_to_copy(cli: Program) -> None:
     """Also when the target is the source; the source stays open."""
+    cli.good("list")
     assert "there are no runs to copy" in cli.refused(1, "copy", "--to", "sqlite:///loopkit.db")
     cli.submit()
     assert "must be empty" in cli.refused(1, "copy", "--to", "sqlite:///loopkit.db")

@@ -59,6 +59,17 @@ class Settings:
 
         return find_agent(self.agents(), name, self.config)
 
+    def check_database_exists(self) -> None:
+        """Check that the database is there, for a command that has nothing to do in a new one.
+
+        Raises:
+            NotFoundError: it is an SQLite file that does not exist; it is not created.
+            InvalidDatabase: the URL names no database.
+        """
+        from loopkit.stores.sql.opener import check_file_exists
+
+        check_file_exists(self.database)
+
     def in_store(self, work: Callable[["Storage"], Awaitable[T]]) -> T:
         """Open the database, run ``work`` on it in an event loop, close it, and return the result of ``work``."""
         from loopkit.stores.sql.opener import open_sql_store

@@ -29,6 +29,7 @@ def copy(settings: Settings, target: str) -> None:
     """
     from loopkit.stores.sql.move import move_database
 
+    settings.check_database_exists()
     name = without_password(target)
 
     async def move() -> int:

@@ -34,6 +34,7 @@ def prune(settings: Settings, older_than: timedelta) -> None:
 
     Each is deleted for good, with its events and artifacts. The ids are printed.
     """
+    settings.check_database_exists()
     deleted = settings.in_store(lambda store: _prune(store, older_than))
     if settings.as_json:
         output.write_json({"deleted": deleted})

@@ -10,8 +10,10 @@ from loopkit_cli.settings import Settings
 def verify(settings: Settings) -> int:
     """Check the invariants of the database.
 
-    One line for each violation; the exit status is 1 when there is one.
+    One line for each violation; the exit status is 1 when there is one. A SQLite file that does not exist is an error,
+    and is not created.
     """
+    settings.check_database_exists()
     violations = settings.in_store_for_reads(lambda store: store.check())
     if settings.as_json:
         documents = [{"rule": each.rule, "runId": each.run_id, "detail": each.detail} for each in violations]

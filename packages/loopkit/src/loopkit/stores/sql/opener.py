@@ -9,13 +9,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from loopkit.errors import InvalidDatabase, LoopkitError
 from loopkit.stores.sql.databases.database import Database
 from loopkit.stores.sql.databases.failures import driver_text, to_loopkit_error
-from loopkit.stores.sql.databases.urls import open_database
+from loopkit.stores.sql.databases.urls import check_file_exists, open_database
 from loopkit.stores.sql.schema import migrations
 from loopkit.stores.sql.store import SqlStore
 from loopkit.stores.sql.wakeups.hub import Wakeups
 from loopkit.stores.sql.wakeups.sources import source_of
 
-__all__ = ["open_database_migrated", "open_for_copy", "open_for_reads", "open_sql_store"]
+__all__ = ["check_file_exists", "open_database_migrated", "open_for_copy", "open_for_reads", "open_sql_store"]
 
 _WRONG_URL: Final = ("does not exist", "authentication failed", "no password", "translate host name", "http status 4")
 """Driver messages (no error code yet) for a wrong address or user: retrying cannot help."""

@@ -19,11 +19,11 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import QueuePool
 
-from loopkit.errors import DatabaseDamaged, InvalidDatabase
+from loopkit.errors import DatabaseDamaged, InvalidDatabase, NotFoundError
 from loopkit.stores.sql.databases.sqlite_family import SqliteFamily
 from loopkit.stores.sql.databases.sqlite_wal import LIMIT_BYTES
 
-__all__ = ["BUSY_SECONDS", "OVERRIDE", "OpenedFile", "SqliteDatabase", "filesystem", "open_sqlite"]
+__all__ = ["BUSY_SECONDS", "OVERRIDE", "OpenedFile", "SqliteDatabase", "check_file_exists", "filesystem", "open_sqlite"]
 
 BUSY_SECONDS: Final = 10.0
 """Seconds a statement waits for the write of another process."""
@@ -138,6 +138,18 @@ def open_sqlite(url: URL, display_url: str) -> SqliteDatabase:
         raise _unusable(path, error) from error
     writer, reader = _pair(str(path))
     return SqliteDatabase(display_url, writer, reader, file=OpenedFile(path))
+
+
+def check_file_exists(url: URL, display_url: str) -> None:
+    """Check that the file of a URL exists; one in a folder that does not exist passes, since it cannot be created.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InvalidDatabase: the URL names no file, or something in it would be ignored.
+    """
+    path = _path(url).resolve()
+    if path.parent.is_dir() and not path.exists():
+        raise NotFoundError(f"there is no database {display_url}: {path} does not exist; check its name")
 
 
 def _path(url: URL) -> Path:

@@ -15,7 +15,7 @@ from loopkit.errors import InvalidDatabase
 from loopkit.stores.sql.databases.database import Database
 from loopkit.stores.url_display import without_secrets
 
-__all__ = ["hide_secrets", "open_database"]
+__all__ = ["check_file_exists", "hide_secrets", "open_database"]
 
 
 def _open_sqlite(url: URL, display_url: str) -> Database:
@@ -67,6 +67,20 @@ def open_database(url: str | URL) -> Database:
             "use sqlite:///FILE, postgresql://..., libsql://... or http(s)://..."
         )
     return opener(parsed, display_url)
+
+
+def check_file_exists(url: str) -> None:
+    """Check that the file of an SQLite URL exists, for programs that must not create it; other URLs always pass.
+
+    Raises:
+        NotFoundError: there is no such file, in a folder that exists.
+        InvalidDatabase: the URL names no database.
+    """
+    parsed = _parse(url)
+    if _OPENERS.get(parsed.drivername) is _open_sqlite:
+        from loopkit.stores.sql.databases.sqlite import check_file_exists
+
+        check_file_exists(parsed, hide_secrets(parsed))
 
 
 def hide_secrets(url: URL) -> str:
