@@ -2,11 +2,12 @@
 
 import itertools
 import re
+from functools import partial
 from typing import Any
 
 import pytest
 
-from loopkit import MemoryStore, wire
+from loopkit import MemoryStore, UnusableOption, wire
 from loopkit.storage import RunQuery
 from loopkit_web import Access, LoopbackOnly, Permission, TokenAccess
 from loopkit_web.http.access import host_name, host_names, is_loopback
@@ -208,6 +209,63 @@ async def test_a_hook_that_fails_refuses_the_request() -> None:
             response = await http.get("/api/workflows")
             assert response.status_code == 500
             assert "secret words" not in response.text
+
+
+async def test_a_hook_that_is_not_async_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A hook may be any callable that gives an awaitable, so the first request shows one that does not."""
+
+    def plain(_: object) -> Any:
+        return Access("Ann", ["view"])
+
+    async def odd(_: object) -> Any:
+        return True
+
+    for hook, sentence in ((plain, "access hook must be async"), (odd, "Access or None, not bool")):
+        async with client(make_app(access=hook)) as http:
+            assert (await http.get("/api/workflows")).status_code == 500
+        assert caplog.records[-1].exc_info is not None
+        assert sentence in str(caplog.records[-1].exc_info[1])
+
+
+class Guard:
+    """Hook with an async ``__call__``."""
+
+    async def __call__(self, _: object) -> Access:
+        return Access("Ann", ["view"])
+
+    async def named(self, _: object, name: str) -> Access:
+        return Access(name, ["view"])
+
+
+async def test_every_awaitable_callable_is_a_hook() -> None:
+    """Objects, partials, methods, and functions that pass on to an async one."""
+    guard = Guard()
+    for hook in (guard, partial(guard.named, name="Ann"), lambda request: guard.named(request, "Ann")):
+        async with client(make_app(access=hook)) as http:
+            assert (await http.get("/api/workflows")).status_code == 200
+
+
+@pytest.mark.parametrize("hook", ["token", True, Access("Ann", ["view"]), TokenAccess, Guard], ids=str)
+def test_what_cannot_be_called_is_no_hook(hook: Any) -> None:
+    """It is refused when the app is created, with the form of a hook."""
+    with pytest.raises(UnusableOption, match=r"access must be a function, async def access\(request\)"):
+        make_app(access=hook)
+
+
+def test_one_text_is_no_collection() -> None:
+    """Its letters would be taken for the entries."""
+    with pytest.raises(ValueError, match=r"allow must be a collection of permissions, such as \['view'\]"):
+        Access("Ann", "view")
+    for option in ("allowed_hosts", "trusted_origins"):
+        with pytest.raises(ValueError, match=r"must be a collection, such as \['https://x\.example'\]"):
+            make_app(**{option: "https://x.example"})
+
+
+@pytest.mark.parametrize("origin", ["tools.example", "tools.example:443", "https://tools.example/", "https://"])
+def test_a_trusted_origin_is_what_a_browser_sends(origin: str) -> None:
+    """Any other would never be equal to the Origin of a request."""
+    with pytest.raises(ValueError, match="is not an origin; write the scheme and the host"):
+        make_app(trusted_origins=[origin])
 
 
 def test_an_access_has_only_known_permissions() -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import create_engine, text
 
 import loopkit
 from loopkit import MemoryStore, wire
+from loopkit_web import create_app
 from tests.web.app_helpers import client, make_app
 
 
@@ -40,3 +41,27 @@ def test_an_open_store_has_its_own_stall_time() -> None:
     """A stall time given with an open store would have no effect, so it is refused."""
     with pytest.raises(ValueError, match="stalled_after"):
         make_app(MemoryStore(), stalled_after=timedelta(seconds=60))
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        None,
+        Path("loopkit.db"),
+        loopkit.open_store("sqlite:///loopkit.db"),
+        loopkit.sync.open_store("sqlite:///loopkit.db"),
+        MemoryStore,
+    ],
+    ids=lambda store: type(store).__name__,
+)
+def test_a_store_is_open_and_async(store: Any) -> None:
+    """Anything else is refused when the app is created, with what to pass instead."""
+    with pytest.raises(loopkit.UnusableOption, match=r"async with loopkit\.open_store\(url\) as store"):
+        create_app(store, [])
+
+
+@pytest.mark.parametrize("url", ["foo.db", "", "mysql://host/name"])
+def test_a_url_is_that_of_a_database(url: str) -> None:
+    """One that no request could open is refused when the app is created."""
+    with pytest.raises(loopkit.InvalidDatabase, match="sqlite:///"):
+        create_app(url, [])

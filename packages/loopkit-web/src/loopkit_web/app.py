@@ -24,6 +24,7 @@ from loopkit.errors import Fault
 from loopkit.storage import Storage
 from loopkit_web.api.endpoint_table import API
 from loopkit_web.dashboard.page_table import PAGES, problem_page
+from loopkit_web.http import access as access_hooks
 from loopkit_web.http import problems, request_checks, request_values
 from loopkit_web.http.access import Access, AccessHook, LoopbackOnly, Permission, host_names
 from loopkit_web.http.call import Call
@@ -62,7 +63,8 @@ def create_app(
     Args:
         store: the store, or its URL, which is opened on first use.
         agents: the agents that runs can be started for: a list, a mapping by name, or the path of an agents.yaml.
-        access: authenticates a request and returns its permissions. None: only requests from this machine pass.
+        access: async function that authenticates a request and returns its permissions. None: only
+            requests from this machine pass.
         allowed_hosts: host names that requests may name, in addition to loopback names. None: any, for an app whose
             host or access hook checks the name.
         trusted_origins: origins that may request changes, in addition to the app's own: ``https://tools.example``.
@@ -76,15 +78,19 @@ def create_app(
 
     Raises:
         InvalidConfig: the agents.yaml cannot be used.
-        ValueError: ``allowed_hosts`` has an invalid host name, or ``stalled_after`` is given with an open store.
+        InvalidDatabase: the URL is not that of a database.
+        UnusableOption: ``store`` is not an open store, or ``access`` cannot be called.
+        ValueError: ``allowed_hosts`` has an invalid host name, ``trusted_origins`` an invalid origin, or
+            ``stalled_after`` is given with an open store.
     """
     if stalled_after is not None and not isinstance(store, str):
         raise ValueError("stalled_after is for a store that is given by its URL; set it on the store instead")
     hook = access if access is not None else LoopbackOnly()
+    access_hooks.check_hook(hook)
     table = (*API, *PAGES, *(hook.endpoints if isinstance(hook, TokenAccess) else ()))
     settings = Settings(
         allowed_hosts=host_names(allowed_hosts) if allowed_hosts is not None else None,
-        trusted_origins=frozenset(trusted_origins),
+        trusted_origins=request_checks.origins(trusted_origins),
         read_only=read_only,
         base_path=base_path,
         frame_ancestors=frame_ancestors,
@@ -212,7 +218,7 @@ class App:
             request_checks.check_origin(call.request, settings.trusted_origins)
 
     async def _authenticate(self, call: Call) -> Access:
-        access = await self._site.access(call.request)
+        access = await access_hooks.ask(self._site.access, call.request)
         if access is None:
             raise Refused(ProblemCode.UNAUTHENTICATED, headers={"WWW-Authenticate": 'Bearer realm="loopkit"'})
         return access.only(frozenset({Permission.VIEW})) if self._site.settings.read_only else access

@@ -4,6 +4,7 @@ The hook is called for every request except those to public endpoints (health, s
 :mod:`loopkit_web.app` compares the permissions it grants with the one the endpoint needs.
 """
 
+import inspect
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Iterable
@@ -13,6 +14,7 @@ from typing import Final
 import attrs
 from starlette.requests import Request
 
+from loopkit.errors import UnusableOption
 from loopkit_web.http.problems import ProblemCode, Refused
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "LoopbackOnly",
     "Permission",
     "allow_all",
+    "ask",
+    "check_hook",
     "host_name",
     "host_names",
     "is_loopback",
@@ -42,12 +46,18 @@ EVERYTHING: Final = frozenset(Permission)
 
 
 def _permissions(names: Iterable[str]) -> frozenset[Permission]:
+    if isinstance(names, str):
+        raise ValueError(f"allow must be a collection of permissions, such as [{str(names)!r}], not the text {names!r}")
     return frozenset(Permission(name) for name in names)
 
 
 @attrs.frozen
 class Access:
-    """A client and its permissions."""
+    """A client and its permissions.
+
+    Raises:
+        ValueError: ``allow`` is one text, or has a name that is not a permission.
+    """
 
     actor: str | None = attrs.field(validator=attrs.validators.optional(attrs.validators.instance_of(str)))
     """Name of the person or program, recorded in the events of their actions; None: unknown."""
@@ -63,6 +73,39 @@ NOBODY: Final = Access(None, ())
 
 AccessHook = Callable[[Request], Awaitable[Access | None]]
 """Function that returns the access of a request, or None if the client is not authenticated (401)."""
+
+_HOOK_FORM: Final = "async def access(request) -> loopkit_web.Access | None"
+
+
+def check_hook(hook: object) -> None:
+    """Check that an access hook can be called. Only its first result shows whether it is asynchronous.
+
+    Raises:
+        UnusableOption: it cannot be called, or is a class in place of an instance of it.
+    """
+    if not callable(hook):
+        raise UnusableOption(
+            f"access must be a function, {_HOOK_FORM}, not {type(hook).__name__}; for a token pass "
+            "loopkit_web.TokenAccess(token)"
+        )
+    if isinstance(hook, type) and not hasattr(hook, "__await__"):
+        raise UnusableOption(f"access must be a function, {_HOOK_FORM}; pass an instance of the class {hook.__name__}")
+
+
+async def ask(hook: AccessHook, request: Request) -> Access | None:
+    """Return what the access hook returns for a request.
+
+    Raises:
+        TypeError: the hook is not asynchronous, or returns something else.
+    """
+    pending: object = hook(request)
+    if not inspect.isawaitable(pending):
+        raise TypeError(f"the access hook must be async ({_HOOK_FORM}); this one returned {type(pending).__name__}")
+    access: object = await pending
+    if not isinstance(access, Access | None):
+        raise TypeError(f"the access hook must return a loopkit_web.Access or None, not {type(access).__name__}")
+    return access
+
 
 _PROXY_HEADERS: Final = frozenset({"forwarded", "via", "cdn-loop", "x-cluster-client-ip", "x-appengine-user-ip"})
 _PROXY_PREFIXES: Final = ("x-forwarded", "x-original-", "x-envoy-", "x-arr-", "x-azure-", "x-proxy", "cf-")
@@ -142,8 +185,10 @@ def host_names(hosts: Iterable[str]) -> frozenset[str]:
     """Return host names in the form of :func:`host_name`, from any case, with or without port or brackets.
 
     Raises:
-        ValueError: an entry is not a host name.
+        ValueError: an entry is not a host name, or one text is given in place of a collection.
     """
+    if isinstance(hosts, str):
+        raise ValueError(f"allowed hosts must be a collection, such as [{hosts!r}], not the text {hosts!r}")
     names = {host: host_name(f"[{host}]" if host.count(":") > 1 and "[" not in host else host) for host in hosts}
     if invalid := [host for host, name in names.items() if not name]:
         raise ValueError(f"{invalid[0]!r} is not a host name")

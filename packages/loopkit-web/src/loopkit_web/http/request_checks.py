@@ -4,6 +4,7 @@ The rules need no secret and no session: an unknown Host is refused (DNS rebindi
 another origin is refused (CSRF), and pages may load only what the app itself serves.
 """
 
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ from starlette.requests import Request
 from loopkit_web.http.access import host_name, is_loopback
 from loopkit_web.http.problems import ProblemCode, Refused
 
-__all__ = ["add_security_headers", "check_host", "check_origin", "content_security_policy"]
+__all__ = ["add_security_headers", "check_host", "check_origin", "content_security_policy", "origins"]
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
@@ -79,6 +80,23 @@ def _parts(origin: str) -> tuple[str, str, int | None] | None:
     if parts.hostname is None or parts.path or parts.query or parts.fragment or "@" in parts.netloc:
         return None
     return parts.scheme, parts.hostname, port or _DEFAULT_PORTS.get(parts.scheme)
+
+
+def origins(trusted: Iterable[str]) -> frozenset[str]:
+    """Return the trusted origins, checked: what no browser sends would never be equal to one.
+
+    Raises:
+        ValueError: one has no scheme, or a path, or one text is given in place of a collection.
+    """
+    if isinstance(trusted, str):
+        raise ValueError(f"trusted origins must be a collection, such as [{trusted!r}], not the text {trusted!r}")
+    checked = frozenset(trusted)
+    for origin in checked:
+        if origin != "null" and ("://" not in origin or _parts(origin) is None):
+            raise ValueError(
+                f"{origin!r} is not an origin; write the scheme and the host, without a path: https://tools.example"
+            )
+    return checked
 
 
 def content_security_policy(frame_ancestors: str) -> str:

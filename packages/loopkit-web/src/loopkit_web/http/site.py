@@ -10,8 +10,10 @@ import anyio.to_thread
 import attrs
 
 from loopkit import Agent, __version__
+from loopkit.errors import UnusableOption
 from loopkit.storage import Storage
-from loopkit.stores import connect
+from loopkit.stores import check_url, connect
+from loopkit.sync import SyncStore
 from loopkit_web.http.access import AccessHook
 from loopkit_web.http.event_stream import Streams
 from loopkit_web.http.shared_reads import SharedReads, WatchedRuns
@@ -57,6 +59,13 @@ class Site:
         streams: Streams,
         table: Sequence["Endpoint"],
     ) -> None:
+        """Create the site of an app.
+
+        Raises:
+            UnusableOption: ``store`` is not an open store.
+            InvalidDatabase: it is a URL of no database.
+        """
+        _check_store(store)
         self.agents = agents
         self.access = access
         self.settings = settings
@@ -98,3 +107,19 @@ class Site:
         opened, self._opened = self._opened, None
         if opened is not None:
             await opened.aclose()
+
+
+def _check_store(store: object) -> None:
+    if isinstance(store, str):
+        check_url(store)
+    elif isinstance(store, SyncStore):
+        raise UnusableOption(
+            "the store must be async, not one of loopkit.sync; pass its URL, or a store that is opened with: "
+            "async with loopkit.open_store(url) as store"
+        )
+    elif isinstance(store, type) or not hasattr(store, "get_run"):
+        name = f"the class {store.__name__}" if isinstance(store, type) else type(store).__name__
+        raise UnusableOption(
+            f"the store must be a database URL or an open store, not {name}; open one with: "
+            "async with loopkit.open_store(url) as store"
+        )

@@ -14,7 +14,7 @@ from loopkit.core.lease import STALLED_AFTER
 if TYPE_CHECKING:
     from loopkit.stores.sql.store import SqlStore
 
-__all__ = ["DEFAULT_URL", "connect", "database_url", "open_store"]
+__all__ = ["DEFAULT_URL", "check_url", "connect", "database_url", "open_store"]
 
 DEFAULT_URL: Final = "sqlite:///loopkit.db"
 """URL of the database when none is configured: a file in the working directory."""
@@ -23,6 +23,17 @@ DEFAULT_URL: Final = "sqlite:///loopkit.db"
 def database_url(url: str | None = None) -> str:
     """Return the URL of the database: ``url`` if given, else ``LOOPKIT_DATABASE_URL``, else a file in this folder."""
     return url or os.environ.get("LOOPKIT_DATABASE_URL") or DEFAULT_URL
+
+
+def check_url(url: str) -> None:
+    """Check that a URL names a kind of database that loopkit supports; the database is not looked at.
+
+    Raises:
+        InvalidDatabase: it does not; the message says what to write.
+    """
+    from loopkit.stores.sql.databases.urls import parse_url  # imported late: SQLAlchemy is slow to load
+
+    parse_url(url)
 
 
 def connect(url: str, *, stalled_after: timedelta = STALLED_AFTER) -> "SqlStore":

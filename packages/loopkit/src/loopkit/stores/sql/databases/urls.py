@@ -15,7 +15,7 @@ from loopkit.errors import InvalidDatabase
 from loopkit.stores.sql.databases.database import Database
 from loopkit.stores.url_display import without_secrets
 
-__all__ = ["check_file_exists", "hide_secrets", "open_database"]
+__all__ = ["check_file_exists", "hide_secrets", "open_database", "parse_url"]
 
 
 def _open_sqlite(url: URL, display_url: str) -> Database:
@@ -58,15 +58,23 @@ def open_database(url: str | URL) -> Database:
         InvalidDatabase: no database can be opened with this URL; the message says what to do.
         DatabaseDamaged: the file of an SQLite database is damaged.
     """
+    parsed = parse_url(url)
+    return _OPENERS[parsed.drivername](parsed, hide_secrets(parsed))
+
+
+def parse_url(url: str | URL) -> URL:
+    """Return a URL in its parts, which name a kind of database that loopkit supports.
+
+    Raises:
+        InvalidDatabase: they do not, or the URL cannot be read.
+    """
     parsed = _parse(url)
-    display_url = hide_secrets(parsed)
-    opener = _OPENERS.get(parsed.drivername)
-    if opener is None:
+    if parsed.drivername not in _OPENERS:
         raise InvalidDatabase(
-            f"{display_url}: loopkit does not support {parsed.drivername!r}; "
+            f"{hide_secrets(parsed)}: loopkit does not support {parsed.drivername!r}; "
             "use sqlite:///FILE, postgresql://..., libsql://... or http(s)://..."
         )
-    return opener(parsed, display_url)
+    return parsed
 
 
 def check_file_exists(url: str) -> None:
@@ -76,8 +84,8 @@ def check_file_exists(url: str) -> None:
         NotFoundError: there is no such file, in a folder that exists.
         InvalidDatabase: the URL names no database.
     """
-    parsed = _parse(url)
-    if _OPENERS.get(parsed.drivername) is _open_sqlite:
+    parsed = parse_url(url)
+    if _OPENERS[parsed.drivername] is _open_sqlite:
         from loopkit.stores.sql.databases.sqlite import check_file_exists
 
         check_file_exists(parsed, hide_secrets(parsed))
