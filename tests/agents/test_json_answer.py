@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from loopkit.agents.prompt.json_answer import find_object, parse_object, stands_in
+from loopkit.agents.prompt.model_request import without_reasoning
 
 VERDICT = '{"score": 9, "feedback": "good"}'
 VALUE = {"score": 9, "feedback": "good"}
@@ -90,6 +91,31 @@ def test_looking_for_objects_ends(begun: str, most_tries: int, monkeypatch: pyte
     find_object(text, is_verdict)
     assert stands_in(VALUE, text)
     assert tries <= 2 * most_tries + 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["`" * 100_000, "".join("`" * length + "a\n" for length in range(1_500, 3, -1)), " " * 100_000 + "```"],
+)
+def test_fences_are_found_in_linear_time(text: str) -> None:
+    """Backtracking would take minutes."""
+    assert find_object(f"{text} {VERDICT} :", is_verdict) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("<think>a</think> b", "b"),
+        ("<think>a</think>b<thinking>c</thinking>d", "bd"),
+        ("<thinking><think>a</think> b", ""),
+        ("a <think> b", "a <think> b"),
+        ("<think>" * 300_000, ""),
+        ("a" + "<think><thinking>" * 100_000 + "b</think>c", "ac"),
+    ],
+)
+def test_reasoning_is_left_out(text: str, rest: str) -> None:
+    """What its tags close, and what follows one at the beginning that has no end; in linear time."""
+    assert without_reasoning(text) == rest
 
 
 def test_an_object_of_another_form_beside_the_asked_one_does_no_harm() -> None:

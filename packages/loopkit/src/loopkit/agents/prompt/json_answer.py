@@ -9,13 +9,12 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Final
 
 __all__ = ["find_object", "objects_in", "parse_object", "stands_in"]
 
-_FENCE: Final = re.compile(
-    r"^[ \t]*(`{3,}|~{3,})(.*?)(?:^[ \t]*\1[`~]*[ \t]*$|(?<=[}\]\s])\1)", re.DOTALL | re.MULTILINE
-)
+_FENCE: Final = re.compile(r"^[ \t]*(`{3,}+|~{3,}+)", re.MULTILINE)
 _BYTE_ORDER_MARK: Final = "\ufeff"
 _BEGINNING: Final = re.compile(r'\{[ \t\r\n]*["}]')
 _FAR: Final = 10_000
@@ -52,8 +51,8 @@ def find_object(text: str, is_asked: Callable[[Mapping[str, Any]], bool]) -> dic
         return None
     if sum(is_asked(value) for value, _ in objects) > 1:
         return None
-    fences = list(_FENCE.finditer(text))
-    if len(fences) == 1 and (fenced := _fenced_object(fences[0][2])) is not None:
+    fences = list(islice(_fences(text), 2))
+    if len(fences) == 1 and (fenced := _fenced_object(fences[0])) is not None:
         return fenced
     return next((value for value, end in objects if end == len(text)), None)
 
@@ -74,6 +73,18 @@ def stands_in(value: Mapping[str, Any], text: str) -> bool:
         return any(value in _nested_objects(found) for found, _ in _objects(text))
     except _TooManyTries:
         return True
+
+
+def _fences(text: str) -> Iterator[str]:
+    """Yield what stands in each code fence; one that nothing closes ends the search."""
+    position = 0
+    while opening := _FENCE.search(text, position):
+        mark = f"{opening[1][0]}{{{len(opening[1])}}}"
+        ending = re.compile(rf"^[ \t]*{mark}[`~]*[ \t]*$|(?<=[}}\]\s]){mark}", re.MULTILINE)
+        if (closing := ending.search(text, opening.end())) is None:
+            return
+        yield text[opening.end() : closing.start()]
+        position = closing.end()
 
 
 def _fenced_object(content: str) -> dict[str, Any] | None:

@@ -43,7 +43,7 @@ _NO_KEY: Final = "none"
 """Key that is sent where none is configured: a local server needs none, and must not get the key of another service."""
 _NO_TAGS: Final = ("\0think\0", "\0/think\0")
 """Tags that no answer has. The library would cut reasoning out by its tags, but keeps reasoning that has no end."""
-_CLOSED_REASONING: Final = re.compile(r"<(think|thinking)>.*?</\1>", re.DOTALL)
+_REASONING: Final = re.compile(r"<(think|thinking)>")
 _OPEN_REASONING: Final = re.compile(r"\s*<(think|thinking)>.*", re.DOTALL)
 _END_OF_REASONING: Final = re.compile(r"\A.*?^[ \t]*</(think|thinking)>[ \t]*$", re.DOTALL | re.MULTILINE)
 """Reasoning whose first tag was part of the request, as the templates of some servers have it."""
@@ -352,11 +352,28 @@ def _refusal(response: Any) -> str | None:
 
 def without_reasoning(text: str) -> str:
     """Return an answer without what the model wrote between tags of reasoning, or after one that has no end."""
-    rest = _CLOSED_REASONING.sub("", text)
+    rest = _without_closed_reasoning(text)
     if "<think" not in rest.partition("</think")[0]:
         rest = _END_OF_REASONING.sub("", rest, count=1)
     rest = _OPEN_REASONING.sub("", rest) if _OPEN_REASONING.match(rest) else rest
     return rest if rest == text else rest.lstrip()
+
+
+def _without_closed_reasoning(text: str) -> str:
+    """Return a text without what stands between tags of reasoning; in linear time, whatever is not closed."""
+    kept: list[str] = []
+    begin = position = 0
+    unclosed: set[str] = set()
+    while tag := _REASONING.search(text, position):
+        end_tag = f"</{tag[1]}>"
+        end = -1 if tag[1] in unclosed else text.find(end_tag, tag.end())
+        if end < 0:
+            unclosed.add(tag[1])
+            position = tag.end()
+        else:
+            kept.append(text[begin : tag.start()])
+            begin = position = end + len(end_tag)
+    return "".join((*kept, text[begin:]))
 
 
 @cache
