@@ -232,6 +232,15 @@ def test_a_short_token_is_accepted_with_a_warning(cli: Program, monkeypatch: pyt
     assert any("--token auto" in line for line in said) == (len(token) < 16)
 
 
+def test_an_empty_token_is_refused(cli: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the option or the variable, on loopback too; the option still wins over the variable."""
+    assert "LOOPKIT_TOKEN) is empty" in cli.refused(2, "serve", "--port", "0", "--token", "")
+    monkeypatch.setenv("LOOPKIT_TOKEN", "")
+    assert "LOOPKIT_TOKEN) is empty" in cli.refused(2, "serve", "--port", "0")
+    with serving(cli.folder, "--token", TOKEN) as (_, address, _):
+        assert httpx.get(f"{address}/api/workflows", timeout=60).status_code == 401
+
+
 def test_a_random_token_signs_a_browser_in(cli: Program) -> None:
     """The address is printed once; following it sets a cookie, and no other address has the token."""
     with serving(cli.folder, "--token", "auto") as (_, address, said), httpx.Client(timeout=60) as http:

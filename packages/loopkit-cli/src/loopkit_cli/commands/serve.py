@@ -1,6 +1,7 @@
 """The command ``serve``: the HTTP API and the dashboard."""
 
 import logging
+import os
 import secrets
 from importlib.util import find_spec
 from typing import Any
@@ -15,6 +16,13 @@ from loopkit_cli.settings import Settings
 from loopkit_cli.streams import stdin_closed_to_stages
 
 logger = logging.getLogger("loopkit_cli")
+
+
+class _TokenOption(click.Option):
+    """Option whose variable counts when it is empty too: a token file that is missing must not serve everybody."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        return os.environ.get(str(self.envvar))
 
 
 @command(
@@ -40,6 +48,7 @@ logger = logging.getLogger("loopkit_cli")
 )
 @click.option(
     "--token",
+    cls=_TokenOption,
     metavar="T",
     envvar="LOOPKIT_TOKEN",
     show_envvar=True,
@@ -68,6 +77,8 @@ def serve(
         if find_spec(package) is None:
             name = package.replace("_", "-")
             raise UnusableOption(f"serve needs the package {name}, which is not installed in this environment")
+    if token == "":
+        raise UnusableOption("the token (--token, LOOPKIT_TOKEN) is empty; give one, or unset the variable")
     from loopkit_cli.servers import server
 
     agents = settings.agents()
