@@ -43,7 +43,7 @@ MAX_TITLE: Final = 60
 @click.option(
     "--limit",
     metavar="N",
-    type=click.IntRange(1, 200, clamp=True),
+    type=click.IntRange(1, 200),
     default=50,
     show_default=True,
     help="Most runs to list, at most 200.",
