@@ -67,7 +67,8 @@ ADVICE = {
     "invalid": "JSON, but not what the endpoint or the agent accepts; `errors` lists every fault with its pointer.",
     "key-reused": "Use a new key for a new run.",
     "internal": "The server's log has the error under the request id.",
-    "store-unavailable": "Nothing was changed; retry after `Retry-After` seconds.",
+    "store-unavailable": "Nothing was changed; retry after `Retry-After` seconds. Without `Retry-After` the "
+    "database was moved, and `detail` says where to.",
     "page-unavailable": "A page, not the API: it was not ready in time, or would be larger than 1 MB.",
     "too-many-streams": "Poll, or reconnect after `Retry-After` seconds.",
 }

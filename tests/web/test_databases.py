@@ -1,10 +1,13 @@
 """The API over each real database: the same responses."""
 
 from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 import loopkit
+from loopkit.stores.sql.move import move_database
 from tests.web.app_helpers import client, listening, make_app, namer, quick_streams, started
 
 
@@ -51,3 +54,29 @@ async def test_a_run_s_whole_life_over_http(url: str) -> None:
                 assert (await http.get(f"/api/workflows?{odd}")).status_code in (200, 400)
             assert (await http.get("/api/workflows?q=%25")).json()["runs"] == []
             assert (await http.get("/api/workflow-artifacts?runId=%27")).status_code == 404
+
+
+async def test_a_moved_database_is_named(sqlite_url: str, tmp_path: Path) -> None:
+    """A change says where the runs are now and not that it may be sent again; reads go on until the next opening."""
+    async with loopkit.open_store(sqlite_url) as store:
+        app = make_app(store)
+        async with client(app) as http:
+            run = await started(http)
+            await move_database(
+                sqlite_url,
+                f"sqlite:///{tmp_path}/new.db",
+                name="sqlite:///new.db",
+                stalled_after=timedelta(seconds=120),
+            )
+            for path in (f"/api/workflow-cancel?id={run['id']}", "/api/workflows"):
+                body = {"agentName": "namer", "inputs": {"thing": "a cat"}} if path == "/api/workflows" else None
+                response = await http.post(path, json=body)
+                assert (response.status_code, response.json()["code"]) == (503, "store-unavailable")
+                detail = "Nothing was changed: this database was moved to sqlite:///new.db; use that one."
+                assert response.json()["detail"] == detail
+                assert "retry-after" not in response.headers
+            page = await http.post(f"/agents/{run['id']}/cancel", headers={"Accept": "text/html"})
+            assert "moved to sqlite:///new.db" in page.text
+            assert (await http.get("/api/workflows")).status_code == 200
+    async with client(make_app(sqlite_url)) as http:
+        assert "moved to sqlite:///new.db" in (await http.get("/api/workflows")).json()["detail"]

@@ -14,6 +14,7 @@ __all__ = [
     "BadScore",
     "ConflictError",
     "DatabaseDamaged",
+    "DatabaseMoved",
     "Fault",
     "IllegalTransition",
     "InvalidConfig",
@@ -135,6 +136,10 @@ class InvalidConfig(UsageError):
 
 class InvalidDatabase(UsageError):
     """The database URL cannot be opened by loopkit."""
+
+
+class DatabaseMoved(InvalidDatabase):
+    """The runs of the database are in another one now, or are being copied; the message names it without a password."""
 
 
 class UnusableOption(UsageError):

@@ -180,9 +180,16 @@ def refusal(error: Exception) -> Refused:
         case errors.UnusableOption():
             return Refused(ProblemCode.BAD_QUERY, str(error))
         case errors.StorageError() | errors.InvalidDatabase():
-            return Refused(ProblemCode.STORE_UNAVAILABLE, headers={"Retry-After": str(_RETRY_SECONDS)})
+            return _unavailable(error)
         case _:
             return Refused(ProblemCode.INTERNAL)
+
+
+def _unavailable(error: Exception) -> Refused:
+    """Return the refusal while the database is unavailable; a moved one never takes the request, so it is named."""
+    if isinstance(error, errors.DatabaseMoved):
+        return Refused(ProblemCode.STORE_UNAVAILABLE, f"Nothing was changed: {error}.")
+    return Refused(ProblemCode.STORE_UNAVAILABLE, headers={"Retry-After": str(_RETRY_SECONDS)})
 
 
 def problem(refused: Refused, *, instance: str, request_id: str) -> Problem:

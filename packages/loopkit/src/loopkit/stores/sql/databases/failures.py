@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from loopkit.errors import DatabaseDamaged, InvalidDatabase, LoopkitError, StorageError, StorageUnavailable
+from loopkit.errors import DatabaseDamaged, DatabaseMoved, LoopkitError, StorageError, StorageUnavailable
 
 __all__ = ["MOVED_STATE", "MOVED_TO", "Failure", "classify", "driver_text", "is_missing_right", "to_loopkit_error"]
 
@@ -80,7 +80,7 @@ def to_loopkit_error(error: BaseException) -> LoopkitError:
     original, text = _original(error), driver_text(error)
     match classify(error):
         case Failure.MOVED:
-            return InvalidDatabase(_moved_message(original))
+            return DatabaseMoved(_moved_message(original))
         case Failure.DAMAGED:
             return DatabaseDamaged(f"the database reports that it is damaged: {text}")
         case Failure.FULL:

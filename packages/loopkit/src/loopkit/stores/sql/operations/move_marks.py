@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Connection, select, update
 
-from loopkit.errors import ConflictError, InvalidDatabase
+from loopkit.errors import ConflictError, DatabaseMoved
 from loopkit.stores.sql.databases.database import Database
 from loopkit.stores.sql.databases.failures import MOVED_TO
 from loopkit.stores.sql.operations import export
@@ -45,7 +45,7 @@ def begin_move(connection: Connection, database: Database, to: str) -> None:
     if (run_id := connection.execute(select(runs.c.id).where(running).limit(1)).scalar()) is not None:
         raise ConflictError(f"run {run_id} is running; stop its runner first (SIGTERM gives it back to the queue)")
     if _mark(connection) not in (IN_USE, MOVING):
-        raise InvalidDatabase(refusal(*_version_and_target(connection)))
+        raise DatabaseMoved(refusal(*_version_and_target(connection)))
     _set_mark(connection, MOVING, to)
 
 
@@ -73,12 +73,12 @@ def begin_import(connection: Connection) -> None:
 
     Raises:
         ConflictError: it is not empty.
-        InvalidDatabase: another copy fills it.
+        DatabaseMoved: another copy fills it.
     """
     if not export.is_empty(connection):
         raise ConflictError("the database to copy to holds runs already; it must be empty")
     if _mark(connection) != IN_USE:
-        raise InvalidDatabase(refusal(*_version_and_target(connection)))
+        raise DatabaseMoved(refusal(*_version_and_target(connection)))
     _set_mark(connection, FILLING)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Index, Table, inspect, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
-from loopkit.errors import InvalidDatabase, SchemaTooNew
+from loopkit.errors import DatabaseMoved, InvalidDatabase, SchemaTooNew
 from loopkit.stores.sql.databases.database import Database
 from loopkit.stores.sql.databases.failures import MOVED_TO
 from loopkit.stores.sql.schema import tables
@@ -97,7 +97,7 @@ def is_current(database: Database) -> bool:
 
     Raises:
         SchemaTooNew: a newer loopkit has changed the schema so that this one must not write to it.
-        InvalidDatabase: the content was moved to another database, or is an unfinished copy.
+        DatabaseMoved: the content was moved to another database, or is an unfinished copy.
     """
     with database.reading() as connection:
         if not inspect(connection).has_table(tables.schema.name):
@@ -140,7 +140,7 @@ def _version(connection: Connection) -> int:
     if row is None:
         return 0
     if mark_of(row.writer_version) != IN_USE:
-        raise InvalidDatabase(refusal(row.writer_version, row.moved_to))
+        raise DatabaseMoved(refusal(row.writer_version, row.moved_to))
     if row.writer_version > WRITER_VERSION:
         raise SchemaTooNew(
             f"this database was changed by a newer loopkit (schema {row.version}, writers from "
