@@ -1,6 +1,7 @@
 """Tests of numbers, times and values as text."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -77,3 +78,21 @@ def test_list_is_plain_if_every_item_is_shown() -> None:
     assert display_text.is_plain_list([1, "a", None])
     assert not display_text.is_plain_list([1] * 13)
     assert not display_text.is_plain_list([{"a": 1}])
+
+
+@pytest.mark.parametrize(
+    ("schema", "options"),
+    [
+        ({}, ""),
+        ({"required": ["name"], "properties": {"name": True}}, " --input name=..."),
+        ({"required": ["it's", "b"]}, """ --input 'it'"'"'s'=... --input b=..."""),
+        ({"required": ["a", "b"], "properties": {"a": {"default": 1}, "c": {}}}, " --input b=..."),
+        ({"required": list("abcde")}, " --inputs inputs.json"),
+        ({"required": ["a=b"]}, " --inputs inputs.json"),
+        ({"required": ["a\nb"]}, " --inputs inputs.json"),
+    ],
+    ids=str,
+)
+def test_a_printed_command_has_the_required_inputs(schema: dict[str, Any], options: str) -> None:
+    """It works once they are filled in; those with a default may be left out."""
+    assert display_text.run_command("an agent", schema) == f"loopkit-cli run 'an agent'{options}"

@@ -28,6 +28,12 @@ async def test_texts_of_the_list() -> None:
         assert (await http.get("/")).headers["location"] == "/agents"
 
 
+async def test_the_empty_list_has_a_command_that_works() -> None:
+    """It names the inputs that the first agent requires."""
+    async with client(make_app()) as http:
+        assert "loopkit-cli run namer --input thing=..." in PageReader(await http.get("/agents")).text
+
+
 async def test_filters_of_the_list() -> None:
     """Status, agent, time, text and order are in the query and narrow the list; an unknown value is ignored."""
     store = MemoryStore()

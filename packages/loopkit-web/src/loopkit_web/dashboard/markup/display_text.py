@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -37,6 +37,8 @@ _MAX_DIGITS: Final = 18
 _MAX_ITEMS: Final = 12
 _MAX_NAME: Final = 200
 """Longest name that an agent of loopkit may have."""
+_MAX_OPTIONS: Final = 4
+"""Most inputs that a printed command names; a file is better for more."""
 _MAX_SUBJECT: Final = 90
 _MAX_COUNT: Final = 1000
 """The store's figures stop here."""
@@ -216,6 +218,22 @@ def worker_command(agent: str = "") -> str:
     return f"loopkit-cli worker{only}"
 
 
-def run_command(agent: str) -> str:
-    """Return the command that starts and works a run of an agent, to be copied into a shell."""
-    return f"loopkit-cli run {shlex.quote(agent)}"
+def run_command(agent: str, schema: Mapping[str, Any]) -> str:
+    """Return the command that starts and works a run of an agent, to be copied into a shell.
+
+    Args:
+        agent: its name.
+        schema: the JSON Schema of its inputs. What it requires, and has no default for, is left to be filled in.
+    """
+    properties, required = schema.get("properties", {}), schema.get("required", ())
+    missing = [name for name in required if "default" not in _object(properties.get(name))]
+    if len(missing) <= _MAX_OPTIONS and all(name.isprintable() and "=" not in name for name in missing):
+        options = [f" --input {shlex.quote(name)}=..." for name in missing]
+    else:
+        options = [" --inputs inputs.json"]
+    return f"loopkit-cli run {shlex.quote(agent)}{''.join(options)}"
+
+
+def _object(schema: Any) -> Mapping[str, Any]:
+    """Return a schema that is an object as it is; one that is true or false says nothing."""
+    return schema if isinstance(schema, Mapping) else {}

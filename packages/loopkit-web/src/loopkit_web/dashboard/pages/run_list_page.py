@@ -71,7 +71,7 @@ async def show_list(call: Call) -> Response:
         stuck=len(fleet.stuck) if fleet is not None else 0,
         stuck_agent=fleet.stuck[0].agent if fleet is not None and len(fleet.stuck) == 1 else "",
         stuck_names=fleet.stuck_names if fleet is not None else "",
-        run_command=display_text.run_command(view.agents[0]) if view.agents else "",
+        run_command=_first_command(call),
         no_runner=fleet is not None and not fleet.alive,
         empty=_empty_state(call, view),
         ranges=RANGES,
@@ -90,6 +90,11 @@ def _refresh_plan(call: Call, view: RunListView, overview: Overview) -> RefreshP
         active=active,
         seconds=_ACTIVE_SECONDS if active else _IDLE_SECONDS,
     )
+
+
+def _first_command(call: Call) -> str:
+    """Return the command that starts a run of the first agent; "" without any."""
+    return next((display_text.run_command(name, agent.inputs) for name, agent in call.agents.items()), "")
 
 
 def _empty_state(call: Call, view: RunListView) -> EmptyState:
