@@ -1,6 +1,6 @@
 """Stage of an agent as a value: what is called, the timeout of each try, and how often it is retried."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -103,6 +103,12 @@ class StageSpec:
     def problem(self) -> str | None:
         """Return why the stage cannot be called here, or None."""
         return self.body.problem()
+
+    async def prepare(self) -> None:
+        """Load what loopkit itself needs to call the stage, before its time is counted; leave faults for the call."""
+        prepare: Callable[[], Awaitable[None]] | None = getattr(self.body, "prepare", None)
+        if prepare is not None:
+            await prepare()
 
     def for_agent(self, place: StagePlace) -> "StageSpec":
         """Return the stage as the one of an agent.

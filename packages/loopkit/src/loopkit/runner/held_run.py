@@ -150,13 +150,11 @@ class HeldRun:
                 return
             outcome = self._known_outcome(stage_input)
             if outcome is None:
-                inputs = stage_input.inputs
-                if stage_input.are_large:
-                    inputs = await to_thread.run_sync(strict_json.copy, inputs)
-                    if not self._may_call_a_stage():
-                        return
-                else:
-                    inputs = strict_json.copy(inputs)
+                assert self.run.current_stage is not None
+                await self._agent.stage(self.run.current_stage).prepare()
+                inputs = await stage_input.copied_inputs()
+                if not self._may_call_a_stage():
+                    return
                 outcome = await self._call_stage(stage_input, inputs)
             if self._interrupt is not None or self.is_finished:
                 return
@@ -376,6 +374,15 @@ class _StageInput:
     are_large: bool
     """True when the inputs are copied in a thread, so that other runs go on meanwhile."""
     attempts: tuple[PastAttempt, ...]
+
+    async def copied_inputs(self) -> Mapping[str, Any]:
+        """Return a copy of the inputs, which a stage may change."""
+        inputs: Mapping[str, Any] = self.inputs
+        if self.are_large:
+            inputs = await to_thread.run_sync(strict_json.copy, inputs)
+        else:
+            inputs = strict_json.copy(inputs)
+        return inputs
 
     def after(self, artifact: NewArtifact, outcome: Outcome) -> "_StageInput":
         """Return the input of the next stage once ``artifact``, that of ``outcome``, is stored."""

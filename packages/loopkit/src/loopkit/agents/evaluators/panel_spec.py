@@ -216,6 +216,11 @@ class Panel:
     def _named_problem(self, name: str | None, problem: str) -> str:
         return problem if self.is_lone else f"{name}: {problem}"
 
+    async def prepare(self) -> None:
+        """Load what loopkit itself needs to call the judges, before their time is counted."""
+        for _, part in self.parts:
+            await part.stage.prepare()
+
     def for_agent(self, place: StagePlace) -> "Panel":
         """Return the panel of an agent.
 

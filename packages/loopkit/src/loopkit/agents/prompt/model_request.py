@@ -1,8 +1,8 @@
 """One request to a language model through pydantic-ai, and its answer.
 
-The library comes with the extra ``loopkit[llm]`` and is imported by the first request. Requests are made in an event
-loop of their own, in a daemon thread, so that the stages may run on asyncio or trio. The library's own retries are
-turned off: every request is a try of the stage, which the journal shows.
+The library comes with the extra ``loopkit[llm]`` and is imported in a thread, before the first stage that asks a
+model. Requests are made in an event loop of their own, in a daemon thread, so that the stages may run on asyncio or
+trio. The library's own retries are turned off: every request is a try of the stage, which the journal shows.
 """
 
 import asyncio
@@ -11,8 +11,9 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, Literal, cast
 
 import attrs
@@ -20,7 +21,7 @@ import attrs
 from loopkit.agents.error_text import clean_text, describe_error
 from loopkit.agents.prompt.model_failure import failure_of
 from loopkit.agents.secret_values import without_secrets
-from loopkit.agents.stages.threads import copy_context_for_thread, wait_for_result
+from loopkit.agents.stages.threads import call_in_thread, copy_context_for_thread, wait_for_result
 from loopkit.agents.usage.prices import Price
 from loopkit.agents.usage.reported_usage import NO_USAGE, ReportedUsage, nanos_of, read_usage
 from loopkit.errors import StageFailed
@@ -34,6 +35,7 @@ __all__ = [
     "Message",
     "ModelAnswer",
     "check_form",
+    "load_library",
     "send",
 ]
 
@@ -51,6 +53,9 @@ _END_OF_REASONING: Final = re.compile(r"\A.*?^[ \t]*</(think|thinking)>[ \t]*$",
 
 _checked_forms: Final[set[tuple[str | None, str, "Form"]]] = set()
 """Forms in which a model can be asked, by ``base_url`` and model."""
+
+_loaded_providers: Final[set[str]] = set()
+"""Providers whose libraries are imported; the empty name stands for all servers with a ``base_url``."""
 
 
 class Form(StrEnum):
@@ -143,6 +148,23 @@ class Endpoint:
         used = getattr(client, "api_key", None)
         fault = key_fault(used) if isinstance(used, str) and key is None else None
         return f"the key of {self.model}'s provider {fault}" if fault else None
+
+
+async def load_library(endpoint: Endpoint) -> None:
+    """Import what a request to a model needs, in a thread: it takes seconds, which no try has to spend.
+
+    Nothing is sent, and faults are left for the request.
+    """
+    provider = "" if endpoint.base_url is not None else endpoint.model.partition(":")[0]
+    if provider not in _loaded_providers:
+        with suppress(Exception):
+            await call_in_thread(partial(_load_library, endpoint))
+            _loaded_providers.add(provider)
+
+
+def _load_library(endpoint: Endpoint) -> None:
+    importlib.import_module("pydantic_ai.direct")
+    build_model(endpoint, endpoint.key())
 
 
 def key_fault(key: str) -> str | None:

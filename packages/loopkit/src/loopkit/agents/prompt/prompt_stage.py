@@ -17,7 +17,7 @@ from loopkit.agents.evaluators.criterion import Criterion, as_criteria
 from loopkit.agents.prompt.conversation import Conversation, read_conversation
 from loopkit.agents.prompt.criteria_judgement import asked_criteria, criteria_instructions
 from loopkit.agents.prompt.judgement import JUDGE_INSTRUCTIONS, Fence, asked_verdict
-from loopkit.agents.prompt.model_request import Endpoint, Form, Message, ModelAnswer
+from loopkit.agents.prompt.model_request import Endpoint, Form, Message, ModelAnswer, load_library
 from loopkit.agents.prompt.output_object import asked_output, output_schema
 from loopkit.agents.prompt.structured_request import (
     AUTO,
@@ -207,6 +207,11 @@ class PromptStage:
             return str(error)
         endpoints = (self._endpoint(model) for model in self._models)
         return problem or next((found for endpoint in endpoints if (found := endpoint.problem())), None)
+
+    async def prepare(self) -> None:
+        """Load the libraries that the requests need."""
+        for model in self._models:
+            await load_library(self._endpoint(model))
 
     async def __call__(self, context: StageContext) -> object:
         # Filling takes a second at most, which the event loop of all runs has not got.
