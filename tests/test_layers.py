@@ -18,7 +18,7 @@ SOURCES = {
 }
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "clock", "system_ids", "version"}),
+    frozenset({"errors", "clock", "system_ids", "url_display", "version"}),
     frozenset({"core"}),
     frozenset({"eventloop", "wire"}),
     frozenset({"storage", "agents"}),
@@ -179,7 +179,7 @@ PINNED = {
     "loopkit.stores.sql.opener",
     "loopkit.stores.sql.store",
     "loopkit.stores.text_cuts",
-    "loopkit.stores.url_display",
+    "loopkit.url_display",
 }
 """Private modules of ``loopkit`` that the other packages use: they require exactly the version released with them."""
 

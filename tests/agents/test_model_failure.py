@@ -1,5 +1,6 @@
 """Failed requests to a model: which are made again, how many, and after what time."""
 
+import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -44,6 +45,20 @@ async def test_a_passing_failure_is_asked_again(tmp_path: Path, serve: Serve, st
     assert await ask(prompt_stage(tmp_path, base_url=server.url), retries=1, sink=lines) == Produced("Tom")
     assert len(server.requests) == 2
     assert lines.texts[0] == f"Try 1 of 2 failed and will be made again: the model did not answer: status {status}: no"
+
+
+async def test_a_server_that_is_not_reached_is_named(tmp_path: Path) -> None:
+    """With the reason, and without what is secret in its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    outcome = await ask(prompt_stage(tmp_path, base_url=f"http://me:secret@127.0.0.1:{port}/v1?key=secret"))
+    place = f"http://***:***@127.0.0.1:{port}/v1?key=***"
+    assert outcome == Errored(f"the model did not answer: cannot connect to {place}: Connection refused")
+    outcome = await ask(prompt_stage(tmp_path, base_url="http://no-such-host.invalid/v1"))
+    assert isinstance(outcome, Errored)
+    before, _, reason = outcome.message.rpartition(": ")
+    assert before == "the model did not answer: cannot connect to http://no-such-host.invalid/v1"
+    assert "Error" not in reason
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422])

@@ -1,6 +1,6 @@
 """Values of options as they are shown again, in suggested commands and errors."""
 
-from loopkit.stores.url_display import without_secrets
+from loopkit.url_display import without_secrets
 
 __all__ = ["without_password"]
 

@@ -5,7 +5,9 @@ response that cannot be read. A spent quota is a 429 that no waiting mends.
 """
 
 import math
-from collections.abc import Mapping
+import os
+import socket
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -23,6 +25,8 @@ _NOT_SENT: Final = frozenset(
     | {"UserError", "TypeError", "AttributeError", "UnicodeEncodeError"}
 )
 """Exceptions that are raised before a request is sent."""
+_NO_CONNECTION: Final = frozenset({"ConnectError", "ConnectTimeout", "UnsupportedProtocol", "InvalidURL"})
+"""Exceptions of HTTP clients that reach no server."""
 _UNREADABLE: Final = frozenset({"UnexpectedModelBehavior", "ValidationError", "JSONDecodeError"})
 """Exceptions about a response that came and cannot be read; what it cost is not known."""
 _LASTING: Final = ("UserError", "TypeError", "AttributeError", "UnicodeEncodeError")
@@ -46,8 +50,8 @@ class ModelRefused(ModelFailed):
         super().__init__(message, is_final=is_final, delay_seconds=delay_seconds)
 
 
-def failure_of(error: Exception) -> ModelFailed:
-    """Return the error of the stage for what a request raised."""
+def failure_of(error: Exception, server: str) -> ModelFailed:
+    """Return the error of the stage for what a request to a server raised."""
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and status >= 400:
         spent = _SPENT_QUOTA in _codes(error)
@@ -57,6 +61,8 @@ def failure_of(error: Exception) -> ModelFailed:
         return ModelRefused(message, status=status, is_final=not is_passing, delay_seconds=delay)
     if isinstance(error, LookupError):  # the library reads the first of the choices without looking whether it is there
         failure = ModelFailed("the model did not answer: the response holds no choices")
+    elif (reason := _connection_fault(error)) is not None:
+        failure = ModelFailed(f"the model did not answer: cannot connect to {server}: {reason}")
     else:
         is_final = type(error).__name__ in _LASTING
         failure = ModelFailed(f"the model did not answer: {describe_error(error)}", is_final=is_final)
@@ -66,14 +72,37 @@ def failure_of(error: Exception) -> ModelFailed:
 
 def _state_of(error: Exception) -> CallState:
     """Return what is known of a request that raised: it was not sent, it was answered by something, or neither."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in _causes(error):
         if type(cause).__name__ in _NOT_SENT or getattr(cause, "phase", None) in ("pool", "connect"):
             return CallState.FAILED
         if isinstance(cause, LookupError) or type(cause).__name__ in _UNREADABLE:
             return CallState.ANSWERED
-        cause = cause.__cause__
     return CallState.UNANSWERED
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and what it was raised from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _connection_fault(error: BaseException) -> str | None:
+    """Return why no connection was made, in the words of the operating system; None: there was one."""
+    names, phases = set[str](), set[object]()
+    for cause in _causes(error):
+        names.add(type(cause).__name__)
+        phases.add(getattr(cause, "phase", None))
+    if not names & _NO_CONNECTION and "connect" not in phases:
+        return None
+    while (inner := error.__cause__ or error.__context__) is not None:  # anyio sums up its attempts in a context
+        error = inner.exceptions[0] if isinstance(inner, BaseExceptionGroup) else inner
+        if isinstance(error, socket.gaierror) and error.strerror:
+            return error.strerror
+        if isinstance(error, ConnectionError) and error.errno:
+            return os.strerror(error.errno)
+    return describe_error(error)
 
 
 def retry_after_seconds(headers: Mapping[str, str] | None, *, now: datetime | None = None) -> float | None:

@@ -25,6 +25,7 @@ from loopkit.agents.stages.threads import call_in_thread, copy_context_for_threa
 from loopkit.agents.usage.prices import Price
 from loopkit.agents.usage.reported_usage import NO_USAGE, ReportedUsage, nanos_of, read_usage
 from loopkit.errors import StageFailed
+from loopkit.url_display import without_secrets as display_url
 
 __all__ = [
     "MISSING_EXTRA",
@@ -118,6 +119,11 @@ class Endpoint:
     api_key_env: str | None
     price: Price | None = None
     """Price of the model; None: the list price, and with a ``base_url`` none."""
+
+    @property
+    def server(self) -> str:
+        """Name of the server for people, without secrets."""
+        return f"the server of {self.model}" if self.base_url is None else display_url(self.base_url)
 
     def key(self) -> str | None:
         """Return the key to send, or None where no variable is named.
@@ -239,7 +245,7 @@ async def _send_in_own_loop(
     except ImportError as error:
         raise StageFailed(f"{MISSING_EXTRA} ({describe_error(error)})", is_final=True) from error
     except Exception as error:  # noqa: BLE001  (each provider raises its own; a key in it is removed)
-        failure = failure_of(error)
+        failure = failure_of(error, endpoint.server)
         message = without_secrets(str(failure))
         failure.args = (message.replace(key, "[key]") if key else message,)
         raise failure from None

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from loopkit.errors import InvalidDatabase
 from loopkit.stores.sql.databases.database import Database
-from loopkit.stores.url_display import without_secrets
+from loopkit.url_display import without_secrets
 
 __all__ = ["check_file_exists", "hide_secrets", "open_database", "parse_url"]
 

@@ -1,4 +1,4 @@
-"""Database URLs as people may see them: without secrets, whatever part of the URL they are in.
+"""URLs of databases and servers as people may see them: without secrets, whatever part of the URL they are in.
 
 A password may hold any character when its owner forgot to encode it, so where it ends is decided for safety: at the
 last ``@`` that can end it. Of the query only parameters that are known to be harmless keep their values.
@@ -28,7 +28,7 @@ _PORT: Final = re.compile(r"[^:/?#@]*(:[0-9]*)?")
 
 
 def without_secrets(url: str) -> str:
-    """Return a database URL with ``***`` in place of its password, its tokens and every parameter not known."""
+    """Return a URL with ``***`` in place of its password, its tokens and every parameter not known."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return url if "@" not in url and "?" not in url else HIDDEN

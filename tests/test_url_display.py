@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sqlalchemy import make_url
 
 from loopkit.stores.sql.databases.urls import hide_secrets
-from loopkit.stores.url_display import without_secrets
+from loopkit.url_display import without_secrets
 
 SECRET = "S3CRETxyz"
 
