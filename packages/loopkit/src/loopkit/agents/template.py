@@ -251,10 +251,9 @@ def _plain(value: Any) -> Any:
 def _input_names(tree: Any) -> Iterator[str]:
     from jinja2 import nodes
 
-    called = {id(call.node) for call in tree.find_all(nodes.Call)}
     for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
         path = _path(node)
-        if path is not None and len(path) == 2 and path[0] == "inputs" and id(node) not in called:
+        if path is not None and len(path) == 2 and path[0] == "inputs":
             yield path[1]
 
 
