@@ -54,6 +54,9 @@ def test_labels_change_in_every_state(cli: Program) -> None:
     events = cli.good("events", run_id, "--json").json["events"]
     assert "label" not in json.dumps(events)
     assert "exclude each other" in cli.refused(2, "label", run_id, "--title", "T", "--no-title")
+    both = cli.refused(2, "label", run_id, "--tag", "x", "--tag", "new ", "--untag", "new", "--json")
+    assert "--tag and --untag exclude each other: new" in both
+    assert cli.good("show", run_id, "--json").json["tags"] == ["b", "c"]
     cli.refused(1, "label", "run_unknown00", "--title", "T", "--json")
 
 

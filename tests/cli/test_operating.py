@@ -171,8 +171,11 @@ def test_metrics_are_served_and_the_server_ends() -> None:
 def test_a_worker_serves_metrics_where_it_is_told(cli: Program) -> None:
     """The log names the address; a bad one is a usage error."""
     assert "/metrics" in cli.good("worker", "--drain", "--metrics", "127.0.0.1:0").stderr
-    for address in ("9100", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:70000"):
+    for address in ("9100", "127.0.0.1:", "127.0.0.1:x"):
         assert "is not HOST:PORT" in cli.refused(2, "worker", "--drain", "--metrics", address)
+    for port in ("65536", "99999", "9" * 5_000):
+        said = cli.refused(2, "worker", "--drain", "--metrics", f"127.0.0.1:{port}")
+        assert "is not in the range 0 to 65535" in said
 
 
 def test_runners_and_stats_have_the_shapes_of_the_http_api(cli: Program) -> None:

@@ -29,7 +29,13 @@ def test_a_batch_is_queued_in_order(cli: Program) -> None:
     runs = [cli.good("show", run_id, "--json").json for run_id in done.lines]
     assert [run["inputs"] for run in runs] == [{"topic": "a", "length": 7}, {"topic": "b", "length": 7}]
     assert {run["maxAttempts"] for run in runs} == {9}
-    assert cli.good("submit", "writer", "--batch", "-", "--json", stdin=b"\n").json == {"runs": []}
+
+
+def test_an_empty_batch_is_told(cli: Program) -> None:
+    """It is no error, and stderr says that nothing was queued."""
+    done = cli.good("submit", "writer", "--batch", "-", stdin=b"\n")
+    assert (done.stdout, done.stderr) == ("", "no run was queued: --batch - has no lines with inputs\n")
+    assert cli.good("submit", "writer", "--batch", "-", "--json", stdin=b"").json == {"runs": []}
 
 
 @pytest.mark.parametrize("bad", ["nonsense", "[1]", '{"topic": 1}', '{"topic": ""}', "{}", '{"topic": NaN}'])

@@ -33,6 +33,7 @@ class Number(click.ParamType[float]):
 SCORE: Final = Number("score", 0.0, 1.0)
 SECONDS: Final = Number("seconds", 0.001, 1e8)
 MAX_PROCESSES: Final = 1024
+MAX_PORT: Final = 65535
 ATTEMPTS: Final = click.IntRange(1, MAX_ATTEMPTS)
 
 
@@ -45,8 +46,10 @@ class Address(click.ParamType[tuple[str, int]]):
         if isinstance(value, tuple):
             return value
         host, separator, port = value.rpartition(":")
-        if not separator or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        if not separator or not port.isascii() or not port.isdigit():
             self.fail(f"{value!r} is not HOST:PORT, e.g. 127.0.0.1:9100", param, ctx)
+        if len(port) > len(str(MAX_PORT)) or int(port) > MAX_PORT:  # Python does not convert thousands of digits
+            self.fail(f"the port of {value!r} is not in the range 0 to {MAX_PORT}", param, ctx)
         return host.strip("[]"), int(port)
 
 

@@ -39,6 +39,8 @@ def label(settings: Settings, run_id: str, title: str | None, no_title: bool, **
     if no_title and title is not None:
         raise click.UsageError("--title and --no-title exclude each other")
     change = label_change(title=None if no_title else KEEP if title is None else title, **tags)
+    if both := sorted({*change.added} & {*change.removed}):
+        raise click.UsageError(f"--tag and --untag exclude each other: {output.clean_line(both[0])}")
     run = settings.in_store(partial(_label, run_id, change))
     if settings.as_json:
         from loopkit import wire

@@ -46,6 +46,8 @@ def submit(settings: Settings, agent_name: str, batch: str | None, key: str | No
     agent = settings.agent(agent_name)
     new = [wanted.to_run(agent, key=key)] if batch is None else wanted.to_batch(agent, batch)
     runs = settings.in_store(lambda store: store.submit(new))
+    if not runs:
+        output.note(f"no run was queued: --batch {batch} has no lines with inputs")
     if settings.as_json:
         from loopkit import wire
 

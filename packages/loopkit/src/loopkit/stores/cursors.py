@@ -50,7 +50,7 @@ def read_cursor(cursor: str, order: Order) -> tuple[float, str]:
     Raises:
         UnusableOption: it is not a cursor, or one of another order or version.
     """
-    invalid = UnusableOption("the cursor is invalid; use the next_cursor of a page as it is")
+    invalid = UnusableOption("the cursor is invalid; use the nextCursor (in Python next_cursor) of a page as it is")
     if len(cursor) > _MOST_CHARACTERS:
         raise invalid
     try:
