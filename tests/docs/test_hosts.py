@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 
@@ -75,11 +76,20 @@ def ask(url: str, method: str = "GET") -> Any:
         return json.load(response)
 
 
+def refused(url: str) -> int:
+    """Return the status of a request that is answered with an error."""
+    with pytest.raises(HTTPError) as error:
+        ask(url)
+    with error.value:
+        return error.value.code
+
+
 def test_fastapi(page: Path) -> None:
     """The runner in the lifespan works what an endpoint has queued."""
     with server_of(FASTAPI, page) as url:
         run = ask(f"{url}/memos?topic=owls", "POST")["run"]
         assert ask(f"{url}/memos/{run}") == {"status": "passed", "output": "About owls."}
+        assert refused(f"{url}/memos/run_x") == 404
 
 
 def test_django(page: Path) -> None:
@@ -87,4 +97,5 @@ def test_django(page: Path) -> None:
     with server_of(DJANGO, page) as url:
         run = ask(f"{url}/start?topic=owls")["run"]
         assert ask(f"{url}/read/{run}") == {"status": "queued", "score": None}
+        assert refused(f"{url}/read/run_x") == 404
         assert ask(f"{url}/write?topic=owls") == {"status": "passed", "output": "About owls."}
