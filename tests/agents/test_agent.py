@@ -2,19 +2,22 @@
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 
+from loopkit import MemoryStore, Runner
 from loopkit.agents.agent import Agent, StageContext, StageSpec
 from loopkit.agents.context import BestAttempt, HistoryEntry
 from loopkit.core import strict_json
 from loopkit.core.outcome import Evaluation
 from loopkit.core.run import Stage
-from loopkit.errors import Fault, InvalidConfig, InvalidInputs
+from loopkit.errors import Fault, InvalidConfig, InvalidInputs, UnusableOption
+from loopkit_web import create_app
 from tests.agents.context_helpers import Lines, context
 
 
@@ -244,3 +247,20 @@ def test_the_schema_is_told_as_it_was_given() -> None:
     """Pages and programs get the schema; an agent without one takes any object."""
     assert agent().inputs == {"type": "object"}
     assert agent(inputs=SCHEMA).inputs == SCHEMA
+
+
+async def test_each_agent_of_a_list_has_its_own_name() -> None:
+    """Else one of the two would be called for the runs of both; the same agent may be there twice."""
+    first, second, other = agent(), agent(), agent(name="other")
+    same_names: list[Any] = [[first, second], {"a": first, "b": second}]
+    others: list[tuple[Any, str]] = [(first, "not an Agent"), (None, "not nothing"), ([other, 5], "a number is in it")]
+    takers: list[Callable[[Any], object]] = [partial(Runner, MemoryStore()), partial(create_app, MemoryStore())]
+    for take in takers:
+        take([first, other, first])
+        take({"a": first, "b": other})
+        for agents in same_names:
+            with pytest.raises(UnusableOption, match="two agents have the name 'namer'"):
+                take(agents)
+        for agents, kind in others:
+            with pytest.raises(UnusableOption, match=f"must be a list of agents or a mapping by name.*{kind}"):
+                take(agents)

@@ -19,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 import loopkit
 from loopkit import Agent
+from loopkit.agents import agents_by_name
 from loopkit.core.lease import STALLED_AFTER
 from loopkit.errors import Fault
 from loopkit.storage import Storage
@@ -78,6 +79,7 @@ def create_app(
 
     Raises:
         InvalidConfig: the agents.yaml cannot be used.
+        UnusableOption: the agents are something else, or two of them have one name.
         InvalidDatabase: the URL is not that of a database.
         UnusableOption: ``store`` is not an open store, or ``access`` cannot be called.
         ValueError: ``allowed_hosts`` has an invalid host name, ``trusted_origins`` an invalid origin, or
@@ -104,7 +106,8 @@ def _by_name(agents: Sequence[Agent] | Mapping[str, Agent] | str | Path) -> Mapp
     if isinstance(agents, str | Path):
         loaded: Mapping[str, Agent] = loopkit.load_agents(agents)
         return loaded
-    return agents if isinstance(agents, Mapping) else {agent.name: agent for agent in agents}
+    named = agents_by_name(agents)
+    return agents if isinstance(agents, Mapping) else named
 
 
 class App:

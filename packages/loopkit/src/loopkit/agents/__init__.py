@@ -9,7 +9,7 @@ strictly by ``results`` through ``json_values``; what it raised is described by 
 without the ``secret_values``; what its models used is read and booked by ``usage``.
 """
 
-from loopkit.agents.agent import Agent, StageBody, StageContext, StageSpec
+from loopkit.agents.agent import Agent, StageBody, StageContext, StageSpec, agents_by_name
 from loopkit.agents.config.agents_yaml import find_agent, load_agents
 from loopkit.agents.prompt.prompt_stage import PromptStage
 from loopkit.agents.stage_call import backoff_seconds, call_stage
@@ -25,6 +25,7 @@ __all__ = [
     "StageBody",
     "StageContext",
     "StageSpec",
+    "agents_by_name",
     "backoff_seconds",
     "call_stage",
     "find_agent",

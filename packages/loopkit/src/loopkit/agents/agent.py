@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, Final
 
@@ -21,9 +21,9 @@ from loopkit.core.ledger.budget import Budget
 from loopkit.core.panel.panel_rules import LOWEST_THRESHOLD
 from loopkit.core.policy import MAX_LOSSES, Definition, Policy, Stop, read_revise_from
 from loopkit.core.run import Stage
-from loopkit.errors import Fault, InvalidConfig, InvalidInputs
+from loopkit.errors import Fault, InvalidConfig, InvalidInputs, UnusableOption
 
-__all__ = ["Agent", "StageBody", "StageContext", "StageSpec"]
+__all__ = ["Agent", "StageBody", "StageContext", "StageSpec", "agents_by_name"]
 
 MAX_NAME_CHARS: Final = 200
 
@@ -226,3 +226,21 @@ class Agent:
         if faults:
             raise InvalidInputs(faults)
         return filled
+
+
+def agents_by_name(agents: Iterable[Agent] | Mapping[str, Agent]) -> dict[str, Agent]:
+    """Return the agents that a program gave, by name and in their order.
+
+    Raises:
+        UnusableOption: they are something else, or two of them have one name.
+    """
+    values = agents.values() if isinstance(agents, Mapping) else agents
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise UnusableOption(f"agents must be a list of agents or a mapping by name, not {kind_of(agents)}")
+    named: dict[str, Agent] = {}
+    for agent in values:
+        if not isinstance(agent, Agent):
+            raise UnusableOption(f"agents must be a list of agents or a mapping by name; {kind_of(agent)} is in it")
+        if named.setdefault(agent.name, agent) is not agent:
+            raise UnusableOption(f"two agents have the name {agent.name!r}; each needs its own")
+    return named

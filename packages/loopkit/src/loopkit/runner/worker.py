@@ -9,7 +9,7 @@ import anyio
 import attrs
 from anyio.abc import TaskGroup
 
-from loopkit.agents.agent import Agent
+from loopkit.agents.agent import Agent, agents_by_name
 from loopkit.agents.stages.lifespan import Lifespan, check_lifespan, open_deps
 from loopkit.core.lease import HEARTBEAT
 from loopkit.core.run import RunStatus
@@ -64,7 +64,7 @@ class Runner:
         environment: source of time, randomness, ids and threads; tests and simulation pass their own.
 
     Raises:
-        UnusableOption: a number is out of its range.
+        UnusableOption: a number is out of its range, or two agents have one name.
     """
 
     def __init__(
@@ -83,10 +83,9 @@ class Runner:
             raise UnusableOption(f"concurrency must be at least 1, not {concurrency}")
         check_heartbeat(heartbeat, store)
         check_lifespan(lifespan)
-        known = agents.values() if isinstance(agents, Mapping) else agents
         self._storage = store
         self._lifespan = lifespan
-        self._agents = {agent.name: agent for agent in known}
+        self._agents = agents_by_name(agents)
         self._definitions = {agent.name: agent.definition for agent in self._agents.values()}
         self._environment = environment or Environment()
         self._claimant = self._environment.claimant(heartbeat)
