@@ -54,6 +54,7 @@ def test_prices_are_one_for_all_or_by_model() -> None:
         ({"input": float("inf"), "output": 1}, "price.input: must be in 0.."),
         ({"input": 10**400, "output": 1}, "price.input: must be in 0.."),
         ({"x:c": {"input": 1, "output": 1}}, "price.x:c: is no model of this stage"),
+        ({"in": 1, "out": 2}, "price.in: is an unknown key; known are input, output and cached"),
         ({"x:a": {"input": 1}}, "price.x:a.output: is missing"),
         ({"x:a": None}, "price.x:a: must be a mapping"),
     ],

@@ -156,6 +156,22 @@ WRONG = {
         "evaluate.checks.0",
         "exactly one of `python`",
     ),
+    "misspelt checks": (
+        f"{{check: [{CHECK}]}}",
+        "evaluate.check",
+        (
+            "unknown key; did you mean `checks`? evaluate must have exactly one of `python`, `command`, `prompt` and "
+            "`messages`, or `checks` and `judges` of a panel"
+        ),
+    ),
+    "misspelt judges": (f"{{judge: [{STYLE}]}}", "evaluate.judge", "unknown key; did you mean `judges`?"),
+    "misspelt python": ('{pyton: "m:f", timeout: 5}', "evaluate.pyton", "unknown key; did you mean `python`?"),
+    "misspelt check": (
+        "{checks: [{name: a, comand: [x]}]}",
+        "evaluate.checks.0.comand",
+        "unknown key; did you mean `command`? checks.0 must have exactly one of `python` and `command`",
+    ),
+    "nothing known": ("{x: 1}", "evaluate.x", "unknown key; evaluate must have exactly one of"),
     "check result": ("{checks: [{name: a, command: [x], stdout: jsonl}]}", "evaluate.checks.0.stdout", "unknown key"),
     "check weight": ("{checks: [{name: a, command: [x], weight: 2}]}", "evaluate.checks.0.weight", "unknown key"),
     "panel timeout": (f"{{checks: [{CHECK}], timeout: 5}}", "evaluate.timeout", "unknown key"),

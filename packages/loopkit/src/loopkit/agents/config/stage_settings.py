@@ -1,5 +1,6 @@
 """Stages, checks and judges from their settings in agents.yaml."""
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,15 +56,24 @@ class _Place:
     """Further keys of a prompt."""
     left_out: Set[str] = frozenset()
     """Keys that the stage may not have there."""
+    panel_keys: Set[str] = frozenset()
+    """Keys of a panel, where one may stand there in place of the stage."""
 
     @property
     def kind_keys(self) -> str:
         names = [f"`{key}`" for key, kind in _KINDS.items() if kind in self.kinds]
-        return f"{', '.join(names[:-1])} and {names[-1]}"
+        panel = ", or `checks` and `judges` of a panel" if self.panel_keys else ""
+        return f"{', '.join(names[:-1])} and {names[-1]}{panel}"
+
+    @property
+    def known_keys(self) -> Set[str]:
+        """Keys that a stage of any kind may have there."""
+        of_kinds = frozenset().union(*(_KIND_KEYS[kind] for kind in self.kinds))
+        return (of_kinds - self.left_out) | self.prompt_keys | self.keys | self.panel_keys | _COMMON_KEYS
 
 
 _STAGE: Final = _Place()
-_EVALUATOR: Final = _Place(prompt_keys=frozenset({"criteria", "samples", "close"}))
+_EVALUATOR: Final = _Place(prompt_keys=frozenset({"criteria", "samples", "close"}), panel_keys=_PANEL_KEYS)
 _CHECK: Final = _Place(
     kinds=frozenset({"python", "command"}), keys=frozenset({"name"}), left_out=frozenset({"stdout", "result"})
 )
@@ -133,7 +143,7 @@ def _items(document: Document, path: _Path, value: object) -> list[Any]:
 def _build_stage(document: Document, path: _Path, values: Mapping[str, Any], folder: Path, place: _Place) -> StageSpec:
     kinds = [kind for key, kind in _KINDS.items() if key in values]
     if len(kinds) != 1 or kinds[0] not in place.kinds:
-        raise document.fault(path, f"must have exactly one of {place.kind_keys}")
+        raise _kind_fault(document, path, values, place)
     own = _KIND_KEYS[kinds[0]] - place.left_out
     own |= place.prompt_keys if kinds == ["prompt"] else frozenset()
     document.mapping(path, values, known=own | place.keys | _COMMON_KEYS)
@@ -147,6 +157,18 @@ def _build_stage(document: Document, path: _Path, values: Mapping[str, Any], fol
         settings["criteria"] = _build_criteria(document, (*path, "criteria"), settings["criteria"])
     with locate_errors(document, path):
         return StageSpec(_BODIES[kinds[0]](**settings, folder=folder), **options)
+
+
+def _kind_fault(document: Document, path: _Path, values: Mapping[str, Any], place: _Place) -> InvalidConfig:
+    """Return the error of a stage that does not say in one way what it is: of its misspelt key, where it has one."""
+    reason = f"must have exactly one of {place.kind_keys}"
+    unknown = next((key for key in values if key not in place.known_keys), None)
+    if unknown is None or not _KINDS.keys().isdisjoint(values):
+        return document.fault(path, reason)
+    nearest = difflib.get_close_matches(unknown, place.known_keys, n=1)
+    meant = f" did you mean `{nearest[0]}`?" if nearest else ""
+    name = f"{path[-2]}.{path[-1]}" if path[-1].isdigit() else path[-1]
+    return document.fault((*path, unknown), f"unknown key;{meant} {name} {reason}")
 
 
 def _build_criteria(document: Document, path: _Path, value: object) -> dict[str, Any]:

@@ -21,6 +21,7 @@ _PER_MILLION: Final = Decimal(1_000_000)
 _KEY: Final = "price"
 """Key of a stage under which its prices are."""
 _KEYS: Final = frozenset({"input", "output", "cached"})
+_UNKNOWN_KEY: Final = "is an unknown key; known are input, output and cached"
 _LISTED_PROVIDERS: Final = {
     "openai-chat": "openai",
     "openai-responses": "openai",
@@ -64,7 +65,9 @@ def read_prices(setting: object, models: Sequence[str]) -> dict[str, Price]:
         raise InvalidConfig(f"must be a mapping with `input` and `output`, not {kind_of(setting)}", key=_KEY)
     if not setting.keys() or not setting.keys().isdisjoint(_KEYS):
         return dict.fromkeys(models, _read_price(setting, _KEY))
-    for name in setting:
+    for name, rate in setting.items():
+        if name not in models and not isinstance(rate, Mapping):
+            raise InvalidConfig(_UNKNOWN_KEY, key=f"{_KEY}.{name}")
         if name not in models:
             raise InvalidConfig(f"is no model of this stage, which has {', '.join(models)}", key=f"{_KEY}.{name}")
     # The keys of a path in the file are parted by dots, which names of models may have.
@@ -77,7 +80,7 @@ def _read_price(setting: object, key: str) -> Price:
         raise InvalidConfig(f"must be a mapping with `input` and `output`, not {kind_of(setting)}", key=key)
     for name, rate in setting.items():
         if name not in _KEYS:
-            raise InvalidConfig("is an unknown key; known are input, output and cached", key=f"{key}.{name}")
+            raise InvalidConfig(_UNKNOWN_KEY, key=f"{key}.{name}")
         if not isinstance(rate, int | float) or isinstance(rate, bool):
             raise InvalidConfig(f"must be a number, not {kind_of(rate)}", key=f"{key}.{name}")
         if not 0 <= rate <= MAX_PRICE:
