@@ -1,5 +1,6 @@
 """Stages that are Python callables, passed as such or imported by name."""
 
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -160,7 +161,9 @@ async def test_two_configurations_may_have_modules_of_one_name(tmp_path: Path) -
     ("reference", "says"),
     [
         ("no_such_module:produce", "ModuleNotFoundError"),
-        ("broken:produce", "ZeroDivisionError"),
+        ("broken:produce", "ZeroDivisionError: division by zero (broken.py:2)"),
+        ("outer:produce", "ZeroDivisionError: division by zero (broken.py:2)"),
+        ("typing_error:produce", "SyntaxError: '(' was never closed (typing_error.py, line 1)"),
         ("leaving:produce", "SystemExit"),
         ("stages:missing", "no attribute 'missing'"),
         ("stages:VALUE", "not callable"),
@@ -168,13 +171,14 @@ async def test_two_configurations_may_have_modules_of_one_name(tmp_path: Path) -
 )
 async def test_what_cannot_be_loaded_says_why(tmp_path: Path, reference: str, says: str) -> None:
     """The problem is known beforehand, and is the stage's error when it is called all the same."""
-    folder = folder_with(tmp_path / "a", broken="1 / 0", leaving="import sys; sys.exit(3)", stages="VALUE = 1")
+    folder = folder_with(tmp_path / "a", broken="\n1 / 0", leaving="import sys; sys.exit(3)", stages="VALUE = 1")
+    folder_with(folder, outer="import broken", typing_error="f(")
     stage = ImportedStage(reference, folder)
     problem = stage.problem()
     assert problem is not None
     assert problem.startswith(f"cannot load {reference}: ")
     assert says in problem
-    with pytest.raises(StageFailed, match=says):
+    with pytest.raises(StageFailed, match=re.escape(says)):
         await stage(context())
 
 

@@ -20,7 +20,7 @@ from loopkit.agents.error_text import clean_text, describe_error, printable
 from loopkit.agents.secret_values import without_secrets
 from loopkit.errors import StageError, StageFailed
 
-__all__ = ["MAX_TRACEBACK_BYTES", "error_details", "log_stage_error", "raised_by_stage"]
+__all__ = ["MAX_TRACEBACK_BYTES", "describe_with_place", "error_details", "log_stage_error", "raised_by_stage"]
 
 logger = logging.getLogger("loopkit.agents")
 
@@ -53,6 +53,14 @@ def error_details(error: BaseException) -> Mapping[str, str]:
         if place := _place(error):
             details["at"] = clean_text(without_secrets(place))
     return details
+
+
+def describe_with_place(error: BaseException) -> str:
+    """Return a short text for an exception, with file and line of the user's code where it was raised."""
+    text, place = describe_error(error), _place(error)
+    if place is None or isinstance(error, SyntaxError | StageError):  # they name their own place
+        return text
+    return f"{text} ({clean_text(without_secrets(place))})"
 
 
 def log_stage_error(error: BaseException, details: Mapping[str, str], context: StageContext, message: str) -> None:

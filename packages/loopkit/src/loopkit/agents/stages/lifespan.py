@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from loopkit.agents.error_place import describe_with_place
 from loopkit.agents.error_text import describe_error, kind_of
 from loopkit.agents.stages.python import check_reference, import_callable
 from loopkit.errors import InvalidConfig, StageFailed, UnusableOption
@@ -66,7 +67,7 @@ class ImportedLifespan:
                 manager = _manager_of(import_callable(self.reference, self.folder))
                 deps = await stack.enter_async_context(manager)
             except Exception as error:
-                message = describe_error(error)
+                message = describe_with_place(error)
                 raise InvalidConfig(f"cannot enter {self.reference}: {message}", key="lifespan") from error
             yield deps
 

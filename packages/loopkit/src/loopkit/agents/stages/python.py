@@ -18,7 +18,7 @@ from typing import Any, Final
 import attrs
 
 from loopkit.agents.context import Sink, StageContext
-from loopkit.agents.error_text import describe_error
+from loopkit.agents.error_place import describe_with_place
 from loopkit.agents.stages.threads import call_in_thread
 from loopkit.errors import InvalidConfig, StageFailed
 
@@ -198,7 +198,7 @@ def import_callable(reference: str, folder: Path) -> Callable[..., Any]:
         for name in path.split("."):
             value = getattr(value, name)
     except (Exception, SystemExit) as error:
-        raise StageFailed(f"cannot load {reference}: {describe_error(error)}") from error
+        raise StageFailed(f"cannot load {reference}: {describe_with_place(error)}") from error
     if not callable(value):
         raise StageFailed(f"cannot load {reference}: it is not callable")
     function: Callable[..., Any] = value
