@@ -108,6 +108,18 @@ async def test_a_missing_key_is_no_request(tmp_path: Path, monkeypatch: pytest.M
     assert book.writes == []
 
 
+async def test_a_missing_key_of_a_provider_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent, and the error says in the terms of the settings what to do."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    book = Book()
+    outcome = await ask(prompt_stage(tmp_path, model="openai-chat:m"), book=book, retries=2)
+    assert outcome == Errored(
+        "there is no key for openai-chat:m: set the environment variable OPENAI_API_KEY, or name another one in "
+        "api_key_env"
+    )
+    assert plain(book.calls) == [call(CallState.FAILED, cost_nanos=0, model="openai-chat:m")]
+
+
 async def test_every_try_of_a_judge_is_booked(tmp_path: Path) -> None:
     """With its judge, its sample, and the number of its try: as many as the server has seen."""
     book = Book()

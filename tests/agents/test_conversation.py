@@ -170,7 +170,11 @@ def test_an_agent_tells_its_prompts_which_inputs_there_are(tmp_path: Path) -> No
         ({"api_key_env": "TEST_KEY"}, {"TEST_KEY": "sk-1\n"}, "TEST_KEY (api_key_env) has a line end in it"),
         ({"api_key_env": "TEST_KEY"}, {"TEST_KEY": " sk-1"}, "TEST_KEY (api_key_env) begins or ends with a blank"),
         ({"api_key_env": "TEST_KEY"}, {"TEST_KEY": "sk-ü"}, "has a character that no HTTP header can carry"),
-        ({"model": "openai-chat:m"}, {}, "OPENAI_API_KEY"),
+        (
+            {"model": "openai-chat:m"},
+            {},
+            "set the environment variable OPENAI_API_KEY, or name another one in api_key_env",
+        ),
         ({"model": "openai-chat:m"}, {"OPENAI_API_KEY": "sk-1\r\n"}, "openai-chat:m's provider has a line end in it"),
         ({"model": "nosuchprovider:m"}, {}, "nosuchprovider"),
         ({"model": "mistral:m"}, {"MISTRAL_API_KEY": "x"}, "mistral"),  # its package is not installed

@@ -19,11 +19,12 @@ from typing import Any, Final, Literal, cast
 import attrs
 
 from loopkit.agents.error_text import clean_text, describe_error
-from loopkit.agents.prompt.model_failure import failure_of
+from loopkit.agents.prompt.model_failure import ModelFailed, failure_of
 from loopkit.agents.secret_values import without_secrets
 from loopkit.agents.stages.threads import call_in_thread, copy_context_for_thread, wait_for_result
 from loopkit.agents.usage.prices import Price
 from loopkit.agents.usage.reported_usage import NO_USAGE, ReportedUsage, nanos_of, read_usage
+from loopkit.core.ledger.calls import CallState
 from loopkit.errors import StageFailed
 from loopkit.url_display import without_secrets as display_url
 
@@ -52,6 +53,9 @@ _END_OF_REASONING: Final = re.compile(r"\A.*?^[ \t]*</(think|thinking)>[ \t]*$",
 """Reasoning whose first tag was part of the request, as the templates of some servers have it."""
 
 
+_MISSING_KEY: Final = re.compile(r"Set the `(\w+)` environment variable or pass it via `\w+\(api_key=")
+"""Beginning of what the library says where a provider has no key, in the terms of its own Python interface."""
+
 _checked_forms: Final[set[tuple[str | None, str, "Form"]]] = set()
 """Forms in which a model can be asked, by ``base_url`` and model."""
 
@@ -66,6 +70,18 @@ class Form(StrEnum):
     JSON_SCHEMA = "json_schema"
     JSON_OBJECT = "json_object"
     TEXT = "text"
+
+
+class KeyMissing(ModelFailed):
+    """The environment has no key of a model's provider; no request was made."""
+
+    state = CallState.FAILED
+
+    def __init__(self, model: str, variable: str) -> None:
+        super().__init__(
+            f"there is no key for {model}: set the environment variable {variable}, or name another one in api_key_env",
+            is_final=True,
+        )
 
 
 class FormUnsupported(StageFailed):
@@ -264,7 +280,12 @@ def build_model(endpoint: Endpoint, key: str | None) -> Any:
     elif key is not None:
         model = infer_model(endpoint.model, lambda name: cast(Any, infer_provider_class(name))(api_key=key))
     else:
-        model = infer_model(endpoint.model)
+        try:
+            model = infer_model(endpoint.model)
+        except Exception as error:
+            if (named := _MISSING_KEY.match(str(error))) is None:
+                raise
+            raise KeyMissing(endpoint.model, named[1]) from None
     client: Any = getattr(model, "client", None)
     if isinstance(getattr(client, "max_retries", None), int):
         client.max_retries = 0
