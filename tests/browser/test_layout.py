@@ -265,3 +265,28 @@ def test_paper_cuts_nothing_and_leaves_no_gaps(opened: Opener, crowded: Seeded) 
     page.goto(url + "/agents")
     cut = "(all) => all.filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.textContent)"
     assert page.eval_on_selector_all(".about, .c-name b", cut) == []
+
+
+def test_a_row_of_settings_is_in_line(opened: Opener, world: tuple[str, dict[str, str], World]) -> None:
+    """Labels of loop settings are of one line, so their fields stand side by side at the same height."""
+    url, _, _ = world
+    page = opened(viewport={"width": 1200, "height": 900})
+    open_page(page, f"{url}/agents/start?agent=target_builder")
+    page.locator(".settings > summary").click()
+    tops = page.locator(".settings input").evaluate_all("all => all.map(one => one.getBoundingClientRect().top)")
+    heights = page.locator(".settings label").evaluate_all("all => all.map(one => one.getClientRects().length)")
+    assert (len(tops), len(set(tops)), set(heights)) == (3, 1, {1})
+
+
+def test_no_line_of_a_row_begins_with_a_dot(opened: Opener, world: tuple[str, dict[str, str], World]) -> None:
+    """The cycle of a run may stand below its id, at any width."""
+    url, _, _ = world
+    page = opened(viewport={"width": 1200, "height": 900})
+    for width in (320, 700, 1200):
+        page.set_viewport_size({"width": width, "height": 900})
+        open_page(page, f"{url}/agents")
+        parts = page.locator(".c-name .second").evaluate_all(
+            "all => all.flatMap(one => [...one.children]).map(one => one.textContent)"
+        )
+        assert any(part.startswith("cycle") for part in parts)
+        assert not [part for part in parts if part.startswith("·")]

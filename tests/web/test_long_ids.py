@@ -73,7 +73,7 @@ async def test_lists_show_the_beginning_of_an_id(size: int, url: str, store: Sto
         for row in unlinked:
             assert "href" not in row
             assert "<input" not in row
-            assert "x" * 100 + " …</code> <span>· id too long for a link</span>" in row
+            assert "x" * 100 + " …</code>&ensp;<span>id too long for a link</span>" in row
             assert "x" * 101 not in row
         assert len(set(re.findall(r' id="(u-[^"]+)"', "".join(unlinked)))) == 3
         assert 'href="/agents/short"' in linked
