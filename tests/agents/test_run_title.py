@@ -54,9 +54,9 @@ def test_a_title_of_the_file_is_filled_with_the_inputs(
     ("title", "message"),
     [
         ('"{{ output }}"', "names output; it may name: inputs"),
-        ('"{{ nobody }}"', "names nobody"),
+        ('"{{ nobody }}"', "names nobody; it may name: inputs, and their parts"),
         ('"{{ inputs.tpoic }}"', "names inputs.tpoic"),
-        ('"{{ inputs.topic"', "line 1"),
+        ('"{{ inputs.topic"', "the template cannot be read: line 1: "),
         ("\"{% include 'x' %}\"", "`include` is not allowed"),
         ("7", "must be text, not a number"),
         ("[a]", "must be text, not a list"),

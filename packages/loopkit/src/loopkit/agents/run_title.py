@@ -29,11 +29,9 @@ class TitleTemplate:
 
     def __init__(self, text: str) -> None:
         try:
-            self._template = Template(text)
+            self._template = Template(text, allowed=("inputs",))
         except StageFailed as error:
             raise InvalidConfig(str(error), key="title") from error
-        if others := sorted(self._template.names - {"inputs"}):
-            raise InvalidConfig(f"names {', '.join(others)}; it may name: inputs, and their parts", key="title")
         self._declared: frozenset[str] = frozenset()
 
     def check_inputs(self, schema: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ declares and the run lacks is None too; any other unknown name is an error. Ther
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -40,13 +40,15 @@ class Template:
     Args:
         text: the template.
         source: name of its file, for errors.
+        allowed: names that it may have; those of a stage.
 
     Raises:
-        StageFailed: it is no template, has a tag that is not allowed, or names what no stage has.
+        StageFailed: it is no template, has a tag that is not allowed, or names what is not allowed.
     """
 
-    def __init__(self, text: str, *, source: str | None = None) -> None:
+    def __init__(self, text: str, *, source: str | None = None, allowed: Sequence[str] = _NAMES) -> None:
         self.text = text
+        self._allowed = allowed
         self._name = "the template" if source is None else f"the template {source}"
         if len(text.encode()) > MAX_TEMPLATE_BYTES:
             raise self._failure(f"is larger than {MAX_TEMPLATE_BYTES} bytes")
@@ -69,15 +71,17 @@ class Template:
             self._check_tags(tree)
             named = meta.find_undeclared_variables(tree)
             self.names = frozenset(named & {*_NAMES})
-            unknown = named - {*_NAMES, *sandbox.globals}
+            unknown = named - {*self._allowed, *sandbox.globals}
             if unknown:
                 names = ", ".join(sorted(unknown))
-                raise self._failure(f"names {names}; it may name: {', '.join(_NAMES)}, and their parts")
+                raise self._failure(f"names {names}; it may name: {', '.join(self._allowed)}, and their parts")
             self.input_names = frozenset(_input_names(tree))
             code = sandbox.compile(guard(tree), filename=_FILE)
             return sandbox.template_class.from_code(sandbox, code, sandbox.make_globals(None))
         except TemplateSyntaxError as error:
-            raise self._failure(clean_text(f"line {error.lineno}: {error.message}", max_chars=500)) from None
+            raise self._failure(
+                clean_text(f"cannot be read: line {error.lineno}: {error.message}", max_chars=500)
+            ) from None
         except (RecursionError, MemoryError, SyntaxError, OverflowError, ValueError) as error:
             raise self._failure(f"cannot be read: it is nested too deep ({type(error).__name__})") from None
 
