@@ -37,11 +37,11 @@ JUDGED = Evaluation(0.5, "shorter", rest={"criteria": {"word-count": 0.25}})
         ('{"a": {"b": 1}} { { x } }', '{"a": {"b": 1}} { { x } }'),
         ("{# a note #}{% if attempt > 1 %}again{% else %}first{% endif %}", "again"),
         (
-            "{% for name, value in inputs | items %}{{ loop.index }}. {{ name }}: {{ value }}{% endfor %}",
+            "{% for name, value in inputs.items() %}{{ loop.index }}. {{ name }}: {{ value }}{% endfor %}",
             "1. thing: a cat",
         ),
         (
-            "{{ inputs.thing | upper }} {{ inputs.thing | title }} {{ '%.1f' | format(evaluation.score) }}",
+            "{{ inputs.thing | upper }} {{ inputs.thing.title() }} {{ '%.1f' | format(evaluation.score) }}",
             "A CAT A Cat 0.5",
         ),
         ("{{ 1 + 1 }} {{ [1, none, 'a'] | join(', ') }} {{ 'a' ~ none ~ 1 }} {{ true }}", "2 1, , a a1 true"),
@@ -165,7 +165,6 @@ def test_what_can_be_found_at_load_is_refused_at_once(text: str, why: str) -> No
         "attempt.real",
         "output.title",
         "inputs.items",
-        "history.count",
     ],
 )
 def test_a_part_that_is_not_there_is_named(name: str) -> None:
@@ -173,8 +172,6 @@ def test_a_part_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(StageFailed) as caught:
         Template(f"{{{{ {name} }}}}").fill(context(output="a draft", evaluation=JUDGED))
     assert str(caught.value) == f"the template names {name}, which does not exist"
-    with pytest.raises(StageFailed, match="does not exist"):
-        Template(f"{{{{ {name}() }}}}").fill(context(output="a draft", evaluation=JUDGED))
     assert caught.value.is_final
 
 
@@ -243,7 +240,7 @@ def test_a_large_output_is_filled_in() -> None:
         "{{ output | upper | lower }}",
         "{{ 'Judge: ' ~ output }}",
         "{% set text = output %}{% set copy = text %}{{ copy }}",
-        "{% for line in [output] %}{{ line }}{% endfor %}",
+        "{% for line in output.split('!') %}{{ line }}{% endfor %}",
         "{% with text = output %}{{ text }}{% endwith %}",
         "{% set ns = namespace(t='') %}{% set ns.t = output %}{{ ns.t }}",
         "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(output) }}",
@@ -308,7 +305,7 @@ def test_references_inside_a_schema_are_followed() -> None:
 
 def test_inputs_that_the_schema_does_not_have_are_a_problem() -> None:
     """All of them are named at once, with those that there are."""
-    template = Template("{{ inputs.topic }} {{ inputs['audience'] }} {{ inputs | items }} {{ inputs }}")
+    template = Template("{{ inputs.topic }} {{ inputs['audience'] }} {{ inputs.items() }} {{ inputs }}")
     assert template.problem(frozenset({"topic", "length"})) == (
         "the template names inputs.audience, which the inputs' schema does not have; it has: length, topic"
     )

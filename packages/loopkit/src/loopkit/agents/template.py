@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import BuiltinMethodType
 from typing import Any, Final
 
 import attrs
@@ -144,9 +145,13 @@ class Template:
 
     def _missing(self, values: Mapping[str, Any], error: Exception) -> str:
         """Return the predicate for a part that does not exist, with its whole path where it can be told."""
-        for path in _paths(_sandbox().parse(self.text)):
-            if _is_missing(values, path):
-                return f"names {'.'.join(path)}, which does not exist"
+        from jinja2 import Undefined
+
+        # A method that is not called, such as `title` of a text, is no part either.
+        for kind in (Undefined, BuiltinMethodType):
+            for path in _paths(_sandbox().parse(self.text)):
+                if _leads_to(values, path, kind):
+                    return f"names {'.'.join(path)}, which does not exist"
         return f"names what does not exist: {_line(error)}{clean_text(str(error), max_chars=300)}"
 
     def _failure(self, predicate: str) -> StageFailed:
@@ -255,9 +260,10 @@ def _plain(value: Any) -> Any:
 def _input_names(tree: Any) -> Iterator[str]:
     from jinja2 import nodes
 
+    called = {id(call.node) for call in tree.find_all(nodes.Call)}
     for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
         path = _path(node)
-        if path is not None and len(path) == 2 and path[0] == "inputs":
+        if path is not None and len(path) == 2 and path[0] == "inputs" and id(node) not in called:
             yield path[1]
 
 
@@ -285,15 +291,13 @@ def _path(node: Any) -> list[str] | None:
     return None if path is None else [*path, name]
 
 
-def _is_missing(values: Mapping[str, Any], path: list[str]) -> bool:
-    from jinja2 import Undefined
-
+def _leads_to(values: Mapping[str, Any], path: list[str], kind: type) -> bool:
     if path[0] not in values:
         return False
     value: Any = values[path[0]]
     for name in path[1:]:
         value = _sandbox().getattr(value, name)
-        if isinstance(value, Undefined):
+        if isinstance(value, kind):
             return True
     return False
 

@@ -1,9 +1,9 @@
 """Sandbox of templates: Jinja2 whose values are JSON, with bounds on what a template may cost.
 
-A part of a value is a key of an object or a place of an array; attributes and methods of Python objects are none, and
-filters take their place. What could grow without bound is measured before it is made: products, powers, padding, joined
-text. Loops and calls look at the clock. Jinja2 comes with the extra ``loopkit[llm]`` and is imported here, so this
-module is imported by the first template.
+A part of a value is a key of an object or a place of an array; attributes of Python objects are none, but for a few
+methods of text and objects. What could grow without bound is measured before it is made: products, powers, padding,
+joined text. Loops and calls look at the clock. Jinja2 comes with the extra ``loopkit[llm]`` and is imported here, so
+this module is imported by the first template.
 """
 
 import json
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from html import escape
+from types import BuiltinMethodType
 from typing import Any, Final, cast
 
 import attrs
@@ -32,6 +33,14 @@ MAX_BITS: Final = 4096
 MAX_PARTS: Final = 10_000
 """Largest number that says how wide, how precise or how many."""
 
+_DICT_METHODS: Final = frozenset({"get", "items", "keys", "values"})
+_LIST_METHODS: Final = frozenset({"count", "index"})
+_TEXT_METHODS: Final = frozenset(
+    {
+        *("capitalize", "count", "endswith", "find", "index", "isdigit", "lower", "lstrip", "removeprefix"),
+        *("removesuffix", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "title", "upper"),
+    }
+)
 _WIDE_FORMAT: Final = re.compile(r"%[^%a-zA-Z]*?(\*|\d{4,})")
 
 
@@ -73,14 +82,16 @@ def to_text(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return str.__str__(value)
+    if isinstance(value, BuiltinMethodType):
+        return str(StrictUndefined(obj=value.__self__, name=value.__name__))  # raises the error that names it
     return json.dumps(value, ensure_ascii=False, indent=2, default=_as_json)
 
 
 def _as_json(value: object) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, Iterator):
-        return list(value)
+    if isinstance(value, Iterator) or type(value).__name__ in ("dict_items", "dict_keys", "dict_values"):
+        return list(value)  # type: ignore[call-overload]
     raise TypeError(f"a {type(value).__name__} cannot be filled in")
 
 
@@ -233,7 +244,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         del self.globals["lipsum"]
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """Return a part of a value."""
+        """Return a part of a value, or one of the methods that templates may call."""
         if obj is None:
             return None
         if isinstance(obj, dict):
@@ -241,6 +252,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 return obj[attribute]
             if attribute in getattr(obj, "declared", ()):
                 return None
+        for kind, methods in ((dict, _DICT_METHODS), (str, _TEXT_METHODS), (list, _LIST_METHODS)):
+            if isinstance(obj, kind):
+                found = attribute in methods
+                return getattr(obj, attribute) if found else self.undefined(obj=obj, name=attribute)
         if type(obj).__module__.startswith("jinja2."):  # a loop, a namespace, an undefined value
             return super().getattr(obj, attribute)
         return self.undefined(obj=obj, name=attribute)
