@@ -51,6 +51,7 @@ async def test_an_ended_run_leaves_nothing_to_the_garbage_collector() -> None:
     """What worked it is freed at once; in a cycle it would wait for a collection, with the texts of its run."""
     store, agent = MemoryStore(), small_agent()
     await loopkit.submit(store, agent, [{} for _ in range(20)])
+    gc.collect()  # what other tests left
     gc.disable()
     try:
         await Runner(store, [agent], concurrency=4).drain()
