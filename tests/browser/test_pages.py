@@ -151,7 +151,8 @@ def test_nothing_shifts_while_a_page_loads(
         "window.__shift = 0; new PerformanceObserver((list) => list.getEntries().forEach((e) => __shift += e.value))"
         ".observe({type: 'layout-shift', buffered: true})"
     )
-    for path in ("/agents", "/agents/{running}", "/agents/{queued}", "/agents/{passed}", "/agents/{failed}"):
+    runs = ("/agents/{running}", "/agents/{queued}", "/agents/{passed}", "/agents/{failed}")
+    for path in ("/agents", *runs, "/runners"):
         open_page(page, url + filled(path, ids))
         page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         assert page.evaluate("window.__shift") < 0.05, path
