@@ -64,8 +64,8 @@ def create_app(
     Args:
         store: the store, or its URL, which is opened on first use.
         agents: the agents that runs can be started for: a list, a mapping by name, or the path of an agents.yaml.
-        access: async function that authenticates a request and returns its permissions. None: only
-            requests from this machine pass.
+        access: async function that authenticates a request and returns its permissions. None: only requests from this
+            machine pass.
         allowed_hosts: host names that requests may name, in addition to loopback names. None: any, for an app whose
             host or access hook checks the name.
         trusted_origins: origins that may request changes, in addition to the app's own: ``https://tools.example``.
@@ -79,9 +79,9 @@ def create_app(
 
     Raises:
         InvalidConfig: the agents.yaml cannot be used.
-        UnusableOption: the agents are something else, or two of them have one name.
         InvalidDatabase: the URL is not that of a database.
-        UnusableOption: ``store`` is not an open store, or ``access`` cannot be called.
+        UnusableOption: ``store`` is not an open store, ``access`` cannot be called, the agents are something else, or
+            two of them have one name.
         ValueError: ``allowed_hosts`` has an invalid host name, ``trusted_origins`` an invalid origin, or
             ``stalled_after`` is given with an open store.
     """
